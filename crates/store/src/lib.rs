@@ -1,1 +1,32 @@
-//! placeholder
+//! One SQL text on two databases: SQLite on one machine, PostgreSQL when the shop outgrows it.
+//!
+//! Only `spine` (and `vault`, for its own key database) may use this crate; rooms see its types
+//! through `spine`. Promises:
+//! - **S1** a statement is a constant: SQL built at run time does not compile;
+//! - **S2** a transaction is all or nothing, also when its future is dropped half-way;
+//! - **S3** on SQLite there is one writer with a fair queue; writers that wait share one commit
+//!   (group commit), each in its own savepoint, and none is told "done" before the disk is;
+//! - **S4** readers cannot write: on SQLite their connections refuse to;
+//! - **S5** an error tells apart what a caller can act on: a broken uniqueness, a database that is
+//!   busy (try again), one that does not answer, and a fault of ours.
+//!
+//! What works on both databases, and so is all that a statement may use: `$n` placeholders,
+//! `BYTEA`, `BIGINT`, `SMALLINT`, `TEXT`, `DOUBLE PRECISION`, `RETURNING`, `ON CONFLICT`, row
+//! values, partial indexes, window functions. Not: booleans, JSON operators, `FOR UPDATE`, arrays.
+
+mod db;
+mod error;
+mod migrate;
+mod row;
+mod statement;
+mod transaction;
+mod value;
+mod writer;
+
+pub use db::{Backend, Db, Options, Reader};
+pub use error::Error;
+pub use migrate::{Applied, Migration, migrate, pending};
+pub use row::{FromRow, Row};
+pub use statement::{Fact, ReadOnly, Sql, Statement, StatementKind, Upkeep, repeat, repeat_len};
+pub use transaction::Transaction;
+pub use value::Value;

@@ -1,0 +1,224 @@
+//! A database: opened by its URL, read through a pool, written through transactions.
+
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use sqlx::AnyConnection;
+use sqlx::any::{AnyArguments, AnyPoolOptions};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyPool, Executor as _};
+
+use crate::writer::{self, Writer};
+use crate::{Error, FromRow, Row, Statement, Transaction, Value};
+
+/// Which database it is. Nothing outside this crate should need to ask, but `doctor` and tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// SQLite, one file.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// How to open a database.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `sqlite:///path/file.db` or `postgres://user@host/name`.
+    pub url: String,
+    /// The most connections; on SQLite the most readers.
+    pub connections: u32,
+    /// How long to wait for a connection from the pool.
+    pub acquire_timeout: Duration,
+}
+
+impl Options {
+    /// The defaults: 8 connections, 5 s of waiting.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), connections: 8, acquire_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// For each connection to SQLite. FULL: a commit that was answered survives a loss of power.
+/// `secure_delete`: what is erased is overwritten, not only unlinked.
+pub(crate) const SQLITE_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+     PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON; \
+     PRAGMA temp_store = MEMORY; PRAGMA cache_size = -2048";
+
+const SQLITE_READERS: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; \
+     PRAGMA temp_store = MEMORY; PRAGMA cache_size = -1024";
+
+/// A database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Db {
+    pool: AnyPool,
+    writer: Option<Arc<Writer>>,
+    backend: Backend,
+}
+
+impl Db {
+    /// Opens a database; SQLite's file is made where there is none.
+    ///
+    /// # Errors
+    /// [`Error`] where it cannot be reached, or the URL is of neither database.
+    pub async fn open(options: &Options) -> Result<Self, Error> {
+        static DRIVERS: Once = Once::new();
+        DRIVERS.call_once(sqlx::any::install_default_drivers);
+        let backend = if options.url.starts_with("sqlite:") {
+            Backend::Sqlite
+        } else {
+            Backend::Postgres
+        };
+        let pool = AnyPoolOptions::new()
+            .max_connections(options.connections)
+            .acquire_timeout(options.acquire_timeout)
+            .idle_timeout(Duration::from_secs(300));
+        match backend {
+            Backend::Sqlite => {
+                let url = with_create_mode(&options.url);
+                let writer = Writer::new(writer::connect(&url).await?);
+                let pool = pool
+                    .after_connect(|connection, _| {
+                        Box::pin(async move {
+                            connection.execute(SQLITE_READERS).await?;
+                            Ok(())
+                        })
+                    })
+                    .connect_lazy(&url)?;
+                Ok(Self { pool, writer: Some(Arc::new(writer)), backend })
+            }
+            Backend::Postgres => {
+                let pool = pool.connect(&options.url).await?;
+                Ok(Self { pool, writer: None, backend })
+            }
+        }
+    }
+
+    /// Which database it is.
+    #[must_use]
+    pub const fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Begins a write transaction.
+    ///
+    /// # Errors
+    /// [`Error`] where the database is busy or does not answer.
+    pub async fn begin(&self) -> Result<Transaction, Error> {
+        match &self.writer {
+            Some(writer) => Ok(Transaction::sqlite(writer.begin().await?)),
+            None => Ok(Transaction::postgres(self.pool.begin().await?)),
+        }
+    }
+
+    /// A connection to read with.
+    ///
+    /// # Errors
+    /// [`Error`] where none is to be had in time.
+    pub async fn read(&self) -> Result<Reader, Error> {
+        Ok(Reader(self.pool.acquire().await?))
+    }
+
+    /// Lets both databases check a statement against the schema, without running it.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] with the database's words where it does not fit.
+    pub async fn prepare(&self, statement: &Statement) -> Result<(), Error> {
+        let mut connection = self.pool.acquire().await?;
+        connection.prepare(sqlx::SqlStr::from_static(statement.text)).await?;
+        Ok(())
+    }
+
+    /// Every table with its columns, as the database has them now, in order of name.
+    ///
+    /// # Errors
+    /// [`Error`], as the database says.
+    pub async fn columns(&self) -> Result<Vec<(String, String)>, Error> {
+        const SQLITE: &str = "SELECT m.name AS tab, p.name AS col FROM sqlite_master m \
+             JOIN pragma_table_info(m.name) p WHERE m.type = 'table' ORDER BY m.name, p.name";
+        const POSTGRES: &str = "SELECT CAST(table_name AS TEXT) AS tab, \
+             CAST(column_name AS TEXT) AS col FROM information_schema.columns \
+             WHERE table_schema = current_schema() ORDER BY table_name, column_name";
+        let text = match self.backend {
+            Backend::Sqlite => SQLITE,
+            Backend::Postgres => POSTGRES,
+        };
+        let rows = self.read().await?.rows(text, Vec::new()).await?;
+        rows.iter().map(|row| Ok((row.text("tab")?, row.text("col")?))).collect()
+    }
+
+    /// Ends all connections, in order: what was begun is finished or undone.
+    pub async fn close(&self) {
+        if let Some(writer) = &self.writer {
+            writer.close().await;
+        }
+        self.pool.close().await;
+    }
+}
+
+fn with_create_mode(url: &str) -> String {
+    if url.contains("mode=") {
+        return url.to_owned();
+    }
+    let sign = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{sign}mode=rwc")
+}
+
+/// A connection that only reads (S4).
+#[derive(Debug)]
+pub struct Reader(PoolConnection<Any>);
+
+impl Reader {
+    /// Runs a statement and returns its rows.
+    ///
+    /// # Errors
+    /// [`Error`], as the database says.
+    pub async fn rows(&mut self, text: &'static str, args: Vec<Value>) -> Result<Vec<Row>, Error> {
+        fetch(&mut self.0, text, args).await
+    }
+
+    /// Reads rows as `T`.
+    ///
+    /// # Errors
+    /// [`Error`], as the database says, or a column that does not fit.
+    pub async fn all<T: FromRow>(
+        &mut self,
+        text: &'static str,
+        args: Vec<Value>,
+    ) -> Result<Vec<T>, Error> {
+        self.rows(text, args).await?.iter().map(T::from_row).collect()
+    }
+}
+
+fn bind(
+    text: &'static str,
+    args: Vec<Value>,
+) -> sqlx::query::Query<'static, Any, AnyArguments> {
+    #[expect(clippy::disallowed_methods, reason = "the one place where statements are run")]
+    let query = sqlx::query(text);
+    args.into_iter().fold(query, |query, value| match value {
+        Value::Int(int) => query.bind(int),
+        Value::Text(text) => query.bind(text),
+        Value::Bytes(bytes) => query.bind(bytes),
+        Value::Real(real) => query.bind(real),
+        Value::NoInt => query.bind(None::<i64>),
+        Value::NoText => query.bind(None::<String>),
+        Value::NoBytes => query.bind(None::<Vec<u8>>),
+    })
+}
+
+pub(crate) async fn fetch(
+    connection: &mut AnyConnection,
+    text: &'static str,
+    args: Vec<Value>,
+) -> Result<Vec<Row>, Error> {
+    Ok(bind(text, args).fetch_all(connection).await?.into_iter().map(Row).collect())
+}
+
+pub(crate) async fn run(
+    connection: &mut AnyConnection,
+    text: &'static str,
+    args: Vec<Value>,
+) -> Result<u64, Error> {
+    Ok(bind(text, args).execute(connection).await?.rows_affected())
+}
