@@ -1,0 +1,108 @@
+//! What the checks need on the machine beside Rust and a C compiler: installed from Debian's
+//! packages where this runs as root, else named loudly with the command that installs it.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::house::{House, is_root, which};
+use crate::say;
+
+/// A program, the package that brings it, and what is not checked without it.
+struct Need {
+    program: &'static str,
+    packages: &'static [&'static str],
+    without: &'static str,
+}
+
+const NEEDS: &[Need] = &[
+    Need { program: "initdb", packages: &["postgresql"], without: "rooms on PostgreSQL" },
+    Need { program: "redis-server", packages: &["redis-server"], without: "wake-ups over Redis" },
+    Need {
+        program: "chromium",
+        packages: &["chromium", "fonts-dejavu-core"],
+        without: "pages in a browser",
+    },
+    Need {
+        program: "chromedriver",
+        packages: &["chromium-driver"],
+        without: "pages that a browser clicks through",
+    },
+    Need { program: "nginx", packages: &["nginx-light"], without: "forward-auth behind nginx" },
+];
+
+/// The step: installs what is missing, or says what will be left out.
+///
+/// # Errors
+/// In CI, where something is missing in the end; elsewhere never.
+pub(crate) fn check(house: &House) -> Result<String> {
+    if missing().is_empty() {
+        return Ok("nothing was missing".to_owned());
+    }
+    let packages: Vec<&str> = missing().iter().flat_map(|need| need.packages).copied().collect();
+    if is_root()
+        && which("apt-get").is_some()
+        && let Err(error) = install(house, &packages)
+    {
+        say::warning(error);
+    }
+    let still = missing();
+    for need in &still {
+        let packages = need.packages.join(" ");
+        house.leave_out(format!(
+            "{}: `{}` is missing; mend it with: sudo apt-get install {packages}",
+            need.without, need.program
+        ));
+    }
+    if house.ci && !still.is_empty() {
+        bail!("{} programs are missing, and this run may leave nothing out", still.len());
+    }
+    Ok(format!("installed {}, missing {}", packages.join(" "), still.len()))
+}
+
+fn missing() -> Vec<&'static Need> {
+    NEEDS.iter().filter(|need| find(need.program).is_none()).collect()
+}
+
+fn install(house: &House, packages: &[&str]) -> Result<()> {
+    house.set("DEBIAN_FRONTEND", "noninteractive".to_owned());
+    house.run(house.command("apt-get", &["update", "-qq"]))?;
+    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    args.extend(packages);
+    house.run(house.command("apt-get", &args))
+}
+
+/// A program on the PATH, or where Debian keeps PostgreSQL's (the newest version's).
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    which(program).or_else(|| {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+        let mut found: Vec<(u32, PathBuf)> = versions
+            .filter_map(|entry| {
+                let path = entry.ok()?.path();
+                let version = path.file_name()?.to_str()?.parse().ok()?;
+                let file = path.join("bin").join(program);
+                file.is_file().then_some((version, file))
+            })
+            .collect();
+        found.sort();
+        found.pop().map(|(_, file)| file)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_and_others_are_not() {
+        assert!(find("sh").is_some());
+        assert!(find("no-such-program-here").is_none());
+    }
+
+    #[test]
+    fn every_need_says_what_is_lost_without_it() {
+        for need in NEEDS {
+            assert!(!need.packages.is_empty() && !need.without.is_empty(), "{}", need.program);
+        }
+    }
+}
