@@ -1,0 +1,164 @@
+//! What the served routes need from the program: clock, randomness, sessions, the site's names.
+//! One value, made at wiring time, found by the extractors in each request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use kernel::{Clock, Ctx, Entropy};
+
+use crate::assets::Assets;
+use crate::{BoxFuture, Caller, Csrf, Problem, Service, Streams};
+
+/// Answers who a request comes from. `identity` and `access` implement it; the program wires it.
+pub trait Callers: Send + Sync {
+    /// The live session of this request, if it has one. The caller's context acts as the account.
+    ///
+    /// # Errors
+    /// A problem where sessions cannot be looked up.
+    fn session<'a>(
+        &'a self,
+        parts: &'a Parts,
+        visit: &'a Ctx,
+    ) -> BoxFuture<'a, Result<Option<Caller>, Problem>>;
+
+    /// The service that holds this bearer key, if there is one.
+    ///
+    /// # Errors
+    /// A problem where keys cannot be looked up.
+    fn service<'a>(
+        &'a self,
+        token: &'a str,
+        visit: &'a Ctx,
+    ) -> BoxFuture<'a, Result<Option<Service>, Problem>>;
+}
+
+/// The names of the site that this listener serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// What people call it; shown on every page.
+    pub name: String,
+    /// Where it is reached, without a slash at the end (`https://shop.example`).
+    pub public_url: String,
+    /// The cookie that holds the session's secret here; form tokens are bound to it.
+    pub session_cookie: &'static str,
+    /// Where a page sends a person who has to sign in.
+    pub sign_in: &'static str,
+    /// Where a page sends an operator who has to sign in.
+    pub operator_sign_in: &'static str,
+    /// Where the name in the page's head leads.
+    pub home: &'static str,
+}
+
+impl Site {
+    /// The shop's own site: `__Host-stagedoor`, `/auth/sign-in`.
+    #[must_use]
+    pub fn shop(name: &str, public_url: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            public_url: public_url.trim_end_matches('/').to_owned(),
+            session_cookie: "__Host-stagedoor",
+            sign_in: "/auth/sign-in",
+            operator_sign_in: "/console/sign-in",
+            home: "/",
+        }
+    }
+
+    /// The operators' site on its own listener: a cookie of its own, `/console/sign-in`.
+    #[must_use]
+    pub fn console(name: &str, public_url: &str) -> Self {
+        Self {
+            session_cookie: "__Host-stagedoor_console",
+            sign_in: "/console/sign-in",
+            home: "/console",
+            ..Self::shop(name, public_url)
+        }
+    }
+}
+
+/// The waits and sizes of the stack (W5).
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Until a handler must have answered; streams go on after their head.
+    pub request: Duration,
+    /// The largest body that any route takes; extractors have tighter bounds.
+    pub body_bytes: usize,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { request: Duration::from_secs(30), body_bytes: 1024 * 1024 }
+    }
+}
+
+/// What the served routes need from the program.
+#[derive(Clone)]
+pub struct App {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The source of randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Sessions and service keys.
+    pub callers: Arc<dyn Callers>,
+    /// Form tokens.
+    pub csrf: Csrf,
+    /// The site's names.
+    pub site: Arc<Site>,
+    /// Style sheets, scripts and pictures.
+    pub assets: Arc<Assets>,
+    /// The open event streams.
+    pub streams: Streams,
+    /// Waits and sizes.
+    pub timeouts: Timeouts,
+}
+
+impl App {
+    /// An app with the house's assets and the default limits.
+    #[must_use]
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        callers: Arc<dyn Callers>,
+        csrf: Csrf,
+        site: Site,
+    ) -> Self {
+        Self {
+            clock,
+            entropy,
+            callers,
+            csrf,
+            site: Arc::new(site),
+            assets: Arc::new(Assets::house()),
+            streams: Streams::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    /// The same app with the assets of more rooms.
+    #[must_use]
+    pub fn with_assets(mut self, assets: Assets) -> Self {
+        self.assets = Arc::new(assets);
+        self
+    }
+
+    /// The app of a request.
+    pub(crate) fn of(parts: &Parts) -> Result<&Self, Problem> {
+        parts.extensions.get::<Self>().ok_or_else(Problem::not_wired)
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("site", &self.site).finish_non_exhaustive()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for App {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::of(parts).cloned()
+    }
+}
