@@ -97,7 +97,8 @@ fn violations(members: &[String], edges: &[Dependency]) -> Vec<String> {
         .filter(|name| !floors.contains_key(name.as_str()))
         .map(|name| format!("`{name}` has no floor: give it one in xtask/src/floors.rs"))
         .collect();
-    for edge in edges {
+    // a crate that names itself does so for the doors it opens to its own tests only
+    for edge in edges.iter().filter(|edge| edge.from != edge.to) {
         let (Some(from), to) = (floors.get(edge.from.as_str()), floors.get(edge.to.as_str()))
         else {
             continue;

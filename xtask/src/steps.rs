@@ -190,7 +190,15 @@ fn deny(house: &House) -> Result<String> {
         say::line("cargo-deny is missing: building it once, a few minutes");
         house.run(house.cargo(&["install", "cargo-deny", "--locked", "--quiet"]))?;
     }
-    let args = ["deny", "--all-features", "check", "bans", "licenses", "sources"];
+    let args = [
+        "deny",
+        "--all-features",
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ];
     house.run(house.cargo(&args))?;
     Ok("advisories need the network: not asked".to_owned())
 }

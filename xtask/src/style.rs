@@ -111,7 +111,7 @@ fn is_text(path: &Path) -> bool {
 /// Words that no text of the house may hold, by line.
 fn words(text: &str) -> Vec<String> {
     // put together here, so that this file may be read by its own check
-    let unfinished = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")];
+    let unfinished = [concat!("TO", "DO"), concat!("FIX", "ME")];
     let places = [
         concat!("/ho", "me/"),
         concat!("/Us", "ers/"),
@@ -121,9 +121,7 @@ fn words(text: &str) -> Vec<String> {
     let mut flaws = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let at = number + 1;
-        if let Some(word) =
-            unfinished.iter().find(|word| has_word(line, word.trim_end_matches(':')))
-        {
+        if let Some(word) = unfinished.iter().find(|word| has_word(line, word)) {
             flaws.push(format!(":{at}: `{word}`: finish it, or file it"));
         }
         if let Some(place) = places.iter().find(|place| is_place(line, place)) {
@@ -161,6 +159,10 @@ fn source(text: &str) -> Vec<String> {
     }
     for (number, line) in text.lines().enumerate() {
         let code = line.split("//").next().unwrap_or_default();
+        // a macro cannot expect a lint that only some of its uses meet: it says so by this name
+        if code.contains("clippy::allow_attributes,") && code.contains("reason = ") {
+            continue;
+        }
         if code.contains(concat!("[al", "low(")) || code.contains(concat!(", al", "low(clippy")) {
             let at = number + 1;
             flaws.push(format!(":{at}: use `#[expect(.., reason = \"..\")]`"));
@@ -185,7 +187,8 @@ fn manifest(text: &str) -> Result<Vec<String>> {
         if !is_forbidden(&["workspace", "lints", "rust", "unsafe_code"]) {
             flaws.push("the workspace's lints do not forbid unsafe_code".to_owned());
         }
-    } else if at(&["package"]).is_some()
+    } else if at(&["package", "metadata", "cargo-fuzz"]).is_none()
+        && at(&["package"]).is_some()
         && at(&["lints", "workspace"]).and_then(|v| v.as_bool()) != Some(true)
         && !is_forbidden(&["lints", "rust", "unsafe_code"])
     {
@@ -222,6 +225,8 @@ mod tests {
         let fine = "[package]\nname = \"a\"\n[lints]\nworkspace = true";
         assert_eq!(manifest(fine).unwrap(), [""; 0]);
         assert_eq!(manifest("[package]\nname = \"a\"").unwrap().len(), 1);
+        let fuzzed = "[package]\nname = \"a\"\n[package.metadata]\ncargo-fuzz = true";
+        assert_eq!(manifest(fuzzed).unwrap(), [""; 0]);
         let lax = "[workspace]\nmembers = []\n[workspace.lints.rust]\nunsafe_code = \"deny\"";
         assert_eq!(manifest(lax).unwrap().len(), 1);
     }

@@ -1,0 +1,6 @@
+//! See `fuzz_targets::log::proof`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    fuzz_targets::log::proof(bytes);
+});
