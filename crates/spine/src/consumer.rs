@@ -1,0 +1,156 @@
+//! Consumers (P7): parts of the program that follow the log, each at its own pace.
+//!
+//! A consumer's cursor moves in the transaction of its own writes, so each event has its effect
+//! once. Batches that hold nothing for it move the cursor in memory only, and now and then on disk.
+
+use std::time::Duration;
+
+use kernel::Limits;
+use store::{args, sql};
+use tokio_util::sync::CancellationToken;
+
+use crate::{BoxFuture, Error, Recorded, Spine, Tx};
+
+sql! {
+    read CURSOR = "SELECT idx FROM spine_cursor WHERE name = $1";
+    upkeep ADVANCE in spine_cursor =
+        "INSERT INTO spine_cursor (name, idx) VALUES ($1, $2) \
+         ON CONFLICT (name) DO UPDATE SET idx = excluded.idx WHERE spine_cursor.idx = $3";
+}
+
+/// Something that follows the log.
+pub trait Consumer: Send + Sync {
+    /// Its name: the name of its cursor. Never reused for another meaning.
+    fn name(&self) -> &'static str;
+
+    /// The kinds of event that it wants; all where empty.
+    fn kinds(&self) -> &'static [&'static str];
+
+    /// Handles events in leaf order, within a transaction that also moves the cursor. What it
+    /// needs of keys must be resolved before `handle` seals: see [`Consumer::prepare`].
+    fn handle<'a>(
+        &'a self,
+        tx: &'a mut Tx,
+        events: &'a [Recorded],
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Called before the transaction begins: the place to resolve keys.
+    fn prepare<'a>(&'a self, _events: &'a [Recorded]) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+const PAGE: i64 = 200;
+/// Events that pass without interest before the cursor is written all the same.
+const SAVE_EVERY: i64 = 2_000;
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// How often the log is looked at without a hint.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Runs a consumer until `stop`. A batch that fails is tried again, later and later, for ever: an
+/// event is never skipped.
+pub async fn run_consumer(spine: Spine, consumer: &dyn Consumer, stop: CancellationToken) {
+    let mut grown = spine.grown();
+    let mut follower = Follower { spine, consumer, at: None, saved: 0 };
+    let mut retry = FIRST_RETRY;
+    loop {
+        let wait = match follower.catch_up().await {
+            Ok(()) => {
+                retry = FIRST_RETRY;
+                POLL
+            }
+            Err(error) => {
+                tracing::warn!(%error, consumer = consumer.name(), "a batch will be tried again");
+                retry = (retry * 2).min(LONGEST_RETRY);
+                retry
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = grown.changed(), if wait == POLL => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+struct Follower<'a> {
+    spine: Spine,
+    consumer: &'a dyn Consumer,
+    at: Option<i64>,
+    saved: i64,
+}
+
+impl Follower<'_> {
+    async fn catch_up(&mut self) -> Result<(), Error> {
+        loop {
+            let at = self.position().await?;
+            let kinds = self.consumer.kinds();
+            let wants = |kind: &str| kinds.is_empty() || kinds.contains(&kind);
+            let events = self.spine.events_from(at, PAGE, wants).await?;
+            let Some(last) = events.last() else { return Ok(()) };
+            let next = last.index + 1;
+            let full = i64::try_from(events.len()) == Ok(PAGE);
+            let wanted: Vec<Recorded> =
+                events.into_iter().filter(|event| wants(&event.kind)).collect();
+            if !wanted.is_empty() {
+                self.consume(&wanted, next).await?;
+            } else if next - self.saved >= SAVE_EVERY {
+                let mut upkeep = self.spine.upkeep().await?;
+                upkeep.run(&ADVANCE, args![self.consumer.name(), next, self.saved]).await?;
+                upkeep.commit().await?;
+                self.saved = next;
+            }
+            self.at = Some(next);
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn position(&mut self) -> Result<i64, Error> {
+        if let Some(at) = self.at {
+            return Ok(at);
+        }
+        let rows = self.spine.read().await?.rows(&CURSOR, args![self.consumer.name()]).await?;
+        let at = rows.first().map(|row| row.int("idx")).transpose()?.unwrap_or(0);
+        self.at = Some(at);
+        self.saved = at;
+        Ok(at)
+    }
+
+    async fn consume(&mut self, events: &[Recorded], next: i64) -> Result<(), Error> {
+        let tried = self.try_consume(events, next).await;
+        if tried.is_err() {
+            // Another node may have been faster: read the cursor anew.
+            self.at = None;
+        }
+        tried
+    }
+
+    async fn try_consume(&mut self, events: &[Recorded], next: i64) -> Result<(), Error> {
+        self.consumer.prepare(events).await?;
+        let mut tx = self.spine.begin(&self.spine.system_ctx(self.consumer.name())).await?;
+        let moved = tx.upkeep(&ADVANCE, args![self.consumer.name(), next, self.saved]).await?;
+        if moved == 0 {
+            return Err(Error::NotLeader);
+        }
+        self.consumer.handle(&mut tx, events).await?;
+        tx.commit().await?;
+        self.saved = next;
+        Ok(())
+    }
+}
+
+impl Spine {
+    /// Lets a consumer read all that is in the log, now: for commands and tests.
+    ///
+    /// # Errors
+    /// The consumer's, or the store's.
+    pub async fn consume(&self, consumer: &dyn Consumer) -> Result<(), Error> {
+        Follower { spine: self.clone(), consumer, at: None, saved: 0 }.catch_up().await
+    }
+}
+
+/// The most events that a consumer sees at once.
+const _: () = assert!(PAGE <= Limits::BATCH_EVENTS);

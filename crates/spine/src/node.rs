@@ -1,0 +1,192 @@
+//! What this node remembers of the log outside the database (P4), and its signature under it.
+//!
+//! One small file holds the size and root of the last tree that this node found to be a
+//! continuation; another holds the node's own key. Who controls the database alone can neither
+//! shorten nor rewrite the log without this node noticing before it signs again.
+
+use std::path::PathBuf;
+
+use kernel::Entropy;
+use merkle::key::{KeyKind, SeedSigner};
+use merkle::{Checkpoint, Hash, SignedCheckpoint, TileMap};
+use store::{Transaction, args, sql};
+
+use crate::{Error, Spine};
+
+sql! {
+    read TILE = "SELECT bytes FROM spine_tile WHERE level = $1 AND idx = $2";
+    read COSIGNED = "SELECT note FROM spine_cosignature ORDER BY node";
+    upkeep COSIGN in spine_cosignature =
+        "INSERT INTO spine_cosignature (node, size, at, note) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (node) DO UPDATE SET size = excluded.size, at = excluded.at, \
+         note = excluded.note";
+}
+
+/// The last tree that this node saw.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    path: PathBuf,
+    seen: Option<(u64, Hash)>,
+}
+
+impl Memory {
+    /// Reads what was remembered; nothing where there is no file yet.
+    pub(crate) fn load(spine: &Spine) -> Result<Self, Error> {
+        let path = spine.0.node_dir.join("last-tree");
+        let seen = match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                let parsed = parse(&text);
+                let damaged = || Error::Fork(format!("{} is damaged", path.display()));
+                Some(parsed.ok_or_else(damaged)?)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(source) => return Err(file_error(&path, source)),
+        };
+        Ok(Self { path, seen })
+    }
+
+    pub(crate) const fn seen(&self) -> Option<(u64, Hash)> {
+        self.seen
+    }
+
+    /// Remembers a tree: written beside and moved into place, so that a crash leaves one or the
+    /// other.
+    pub(crate) fn remember(&mut self, size: u64, root: Hash) -> Result<(), Error> {
+        if self.seen == Some((size, root)) {
+            return Ok(());
+        }
+        let beside = self.path.with_extension("new");
+        let text = format!("{size}\n{}\n", root.to_base64());
+        std::fs::write(&beside, text).map_err(|source| file_error(&beside, source))?;
+        std::fs::rename(&beside, &self.path).map_err(|source| file_error(&self.path, source))?;
+        self.seen = Some((size, root));
+        Ok(())
+    }
+}
+
+fn parse(text: &str) -> Option<(u64, Hash)> {
+    let (size, rest) = text.split_once('\n')?;
+    Some((size.parse().ok()?, Hash::from_base64(rest.trim_end()).ok()?))
+}
+
+fn file_error(path: &std::path::Path, source: std::io::Error) -> Error {
+    Error::File { path: path.display().to_string(), source }
+}
+
+/// Fetches tiles for a calculation that reads them synchronously.
+pub(crate) async fn tiles(
+    inner: &mut Transaction,
+    wanted: &[merkle::TileId],
+) -> Result<TileMap, Error> {
+    let mut map = TileMap::new();
+    for id in wanted {
+        let index = i64::try_from(id.index()).unwrap_or(i64::MAX);
+        let rows = inner.rows(TILE.text(), args![i64::from(id.level()), index]).await?;
+        if let Some(row) = rows.first() {
+            map.insert(id.level(), id.index(), row.bytes("bytes")?);
+        }
+    }
+    Ok(map)
+}
+
+/// Whether the tree of `size` and `root` continues the older one.
+pub(crate) async fn continues(
+    inner: &mut Transaction,
+    old: (u64, Hash),
+    new: (u64, Hash),
+) -> Result<(), Error> {
+    if old.0 > new.0 {
+        return Err(Error::Fork(format!("it has {} leaves and had {} before", new.0, old.0)));
+    }
+    let map = tiles(inner, &merkle::consistency_tiles(old.0, new.0)?).await?;
+    let fork = |error: merkle::Error| {
+        Error::Fork(format!("its first {} leaves are not those seen before ({error})", old.0))
+    };
+    let proof = merkle::prove_consistency(&map, old.0, new.0).map_err(fork)?;
+    merkle::verify_consistency(old.0, new.0, &proof, &old.1, &new.1).map_err(fork)
+}
+
+/// Whether the tree continues what every node has signed.
+pub(crate) async fn continues_cosigned(
+    inner: &mut Transaction,
+    new: (u64, Hash),
+) -> Result<(), Error> {
+    for row in inner.rows(COSIGNED.text(), Vec::new()).await? {
+        let signed = SignedCheckpoint::parse(row.text("note")?.as_bytes())?;
+        let old = signed.claimed();
+        continues(inner, (old.size(), old.root()), new).await?;
+    }
+    Ok(())
+}
+
+/// This node's key, made when first asked for.
+pub(crate) fn key(spine: &Spine, entropy: &dyn Entropy) -> Result<SeedSigner, Error> {
+    let path = spine.0.node_dir.join("node-key");
+    let name = format!("{}+{}", spine.0.signer.name(), spine.0.node).replace('+', "/node/");
+    match std::fs::read(&path) {
+        Ok(seed) => {
+            let seed = seed.try_into();
+            let damaged = |_| Error::Fork(format!("{} is damaged", path.display()));
+            Ok(SeedSigner::new(&name, KeyKind::Cosigner, &seed.map_err(damaged)?)?)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut seed = [0; 32];
+            entropy.fill(&mut seed);
+            write_private(&path, &seed).map_err(|source| file_error(&path, source))?;
+            Ok(SeedSigner::new(&name, KeyKind::Cosigner, &seed)?)
+        }
+        Err(source) => Err(file_error(&path, source)),
+    }
+}
+
+fn write_private(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Signs the checkpoint as this node and puts it where the next leader looks.
+pub(crate) async fn cosign(
+    spine: &Spine,
+    key: &SeedSigner,
+    mut signed: SignedCheckpoint,
+) -> Result<SignedCheckpoint, Error> {
+    let now = spine.0.clock.now();
+    signed.cosign(key, u64::try_from(now.seconds()).unwrap_or(1).max(1))?;
+    let size = i64::try_from(signed.claimed().size()).unwrap_or(i64::MAX);
+    let mut inner = spine.0.db.begin().await?;
+    inner
+        .run(COSIGN.text(), args![spine.0.node.as_str(), size, now, signed.to_string()])
+        .await?;
+    inner.commit().await?;
+    Ok(signed)
+}
+
+/// Signs a tree with the log's key under its present origin.
+pub(crate) fn sign(spine: &Spine, checkpoint: &Checkpoint) -> Result<SignedCheckpoint, Error> {
+    Ok(checkpoint.sign(&LogSigner { spine, origin: checkpoint.origin() })?)
+}
+
+/// The log's key under the log's present name.
+struct LogSigner<'a> {
+    spine: &'a Spine,
+    origin: &'a str,
+}
+
+impl merkle::NoteSigner for LogSigner<'_> {
+    fn name(&self) -> &str {
+        self.origin
+    }
+
+    fn key_id(&self) -> merkle::key::KeyId {
+        let public = self.spine.0.signer.public_key();
+        merkle::key::KeyId::of(self.origin, KeyKind::Ed25519, &public)
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], merkle::Error> {
+        let signed = self.spine.0.signer.sign(message);
+        signed.map_err(|error| merkle::Error::Signer { cause: error.to_string() })
+    }
+}

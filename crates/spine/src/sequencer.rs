@@ -1,0 +1,382 @@
+//! The sequencer (P2, P3, P4): takes what was committed, gives it dense leaf numbers, grows the tree,
+//! signs the tree's head.
+//!
+//! One leader at a time, by a lease row with an epoch. The lease is renewed by the first statement
+//! of each batch, which also locks the row; the last statement moves the head only where size and
+//! epoch are still the leader's. So a leader that was paused and replaced can write nothing.
+
+use std::time::Duration;
+
+use kernel::Limits;
+use merkle::key::SeedSigner;
+use merkle::{Checkpoint, CompactRange, Hash, SignedCheckpoint, TileId};
+use store::{Backend, Row, Transaction, args, sql};
+use tokio_util::sync::CancellationToken;
+
+use crate::events::{ForgedEventsFound, LogReopened};
+use crate::node::{self, Memory};
+use crate::{Error, Spine};
+
+sql! {
+    read WAITING = "SELECT id FROM spine_outbox LIMIT 1";
+    read HEAD = "SELECT origin, size, frontier, epoch, note, note_size FROM spine_head WHERE id = 1";
+    upkeep FOUND in spine_head =
+        "INSERT INTO spine_head (id, origin, size, frontier, epoch, holder, lease_until, note, \
+         note_size, note_at) VALUES (1, $1, 0, $2, 0, '', 0, '', -1, 0) ON CONFLICT (id) DO NOTHING";
+    upkeep LEAD in spine_head =
+        "UPDATE spine_head SET epoch = CASE WHEN holder = $1 THEN epoch ELSE epoch + 1 END, \
+         holder = $1, lease_until = $2 WHERE id = 1 AND (holder = $1 OR lease_until < $3) \
+         RETURNING origin, size, frontier, epoch, note, note_size";
+    upkeep MOVE in spine_leaf =
+        "INSERT INTO spine_leaf (idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, \
+         version, entry, body, leaf, mac) \
+         SELECT CAST($1 AS BIGINT) + ROW_NUMBER() OVER (ORDER BY id) - 1, id, at, kind, \
+         actor_kind, subject, aggregate, aggregate_id, version, entry, body, leaf, mac \
+         FROM (SELECT * FROM spine_outbox ORDER BY id LIMIT $2) AS batch RETURNING idx, leaf, mac";
+    upkeep MOVED in spine_outbox =
+        "DELETE FROM spine_outbox WHERE id IN \
+         (SELECT id FROM spine_leaf WHERE idx >= $1 AND idx < $2)";
+    upkeep PUT_TILE in spine_tile =
+        "INSERT INTO spine_tile (level, idx, width, bytes) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (level, idx) DO UPDATE SET width = excluded.width, bytes = excluded.bytes \
+         WHERE spine_tile.width < excluded.width";
+    upkeep GROW in spine_head =
+        "UPDATE spine_head SET size = $1, frontier = $2 \
+         WHERE id = 1 AND size = $3 AND epoch = $4 RETURNING size";
+    upkeep PUBLISH in spine_head =
+        "UPDATE spine_head SET note = $1, note_size = $2, note_at = $3 \
+         WHERE id = 1 AND origin = $4 AND note_size < $2";
+    upkeep KEEP in spine_checkpoint =
+        "INSERT INTO spine_checkpoint (size, at, note) \
+         SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), CAST($3 AS TEXT) \
+         WHERE NOT EXISTS (SELECT 1 FROM spine_checkpoint WHERE at > $4) \
+         ON CONFLICT (size) DO NOTHING";
+    read SUSPECTS = "SELECT id, leaf, mac FROM spine_outbox ORDER BY id LIMIT $1";
+    upkeep REMOVE_FORGED in spine_outbox = "DELETE FROM spine_outbox WHERE id = $1";
+    upkeep REOPEN in spine_head =
+        "UPDATE spine_head SET origin = $1, note = '', note_size = -1, holder = '', \
+         lease_until = 0, epoch = epoch + 1 WHERE id = 1";
+    upkeep FORGET_COSIGNED in spine_cosignature = "DELETE FROM spine_cosignature WHERE size >= 0";
+}
+
+/// How long a leader may be silent.
+const LEASE: Duration = Duration::from_secs(5);
+/// How long events may gather before they are sequenced: a batch costs one commit.
+const GATHER: Duration = Duration::from_millis(10);
+/// How often the outbox is looked at without a hint: other nodes commit too.
+const POLL: Duration = Duration::from_millis(250);
+/// The most that one batch may hold SQLite's only writer.
+const SQLITE_HOLD: Duration = Duration::from_millis(10);
+/// The least time between two signatures of this node, and between two kept checkpoints.
+const COSIGN_EVERY: Duration = Duration::from_secs(1);
+const KEEP_EVERY: Duration = Duration::from_secs(60);
+const SMALLEST_BATCH: i64 = 64;
+
+/// The head row.
+pub(crate) struct Head {
+    pub origin: String,
+    pub range: CompactRange,
+    epoch: i64,
+    pub note: String,
+    note_size: i64,
+}
+
+impl Head {
+    pub(crate) fn from_row(row: &Row) -> Result<Self, Error> {
+        let range = CompactRange::from_bytes(&row.bytes("frontier")?)?;
+        if i64::try_from(range.size()) != Ok(row.int("size")?) {
+            return Err(Error::Fork("the head's size and frontier differ".to_owned()));
+        }
+        Ok(Self {
+            origin: row.text("origin")?,
+            range,
+            epoch: row.int("epoch")?,
+            note: row.text("note")?,
+            note_size: row.int("note_size")?,
+        })
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.range.size()
+    }
+}
+
+/// Runs the sequencer until `stop`: leads where it can, waits where another node does.
+///
+/// # Errors
+/// [`Error::Fork`] where the log does not continue what this node saw: it stops then, and signs
+/// nothing. Other failures are logged and tried again.
+pub async fn run_sequencer(spine: Spine, stop: CancellationToken) -> Result<(), Error> {
+    let mut sequencer = Sequencer::start(spine).await?;
+    loop {
+        match sequencer.drain().await {
+            Ok(()) => {}
+            Err(error @ Error::Fork(_)) => return Err(error),
+            Err(error) => tracing::warn!(%error, "a batch failed and will be tried again"),
+        }
+        let hint = sequencer.spine.0.pending.notified();
+        tokio::select! {
+            () = stop.cancelled() => {
+                // What was committed before the stop still gets its leaf.
+                return sequencer.drain().await;
+            }
+            () = hint => tokio::time::sleep(GATHER).await,
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}
+
+/// The sequencer of one node.
+pub(crate) struct Sequencer {
+    spine: Spine,
+    memory: Memory,
+    key: SeedSigner,
+    /// The epoch, size and root after our own last batch: nothing to prove while they still stand.
+    led: Option<(i64, u64, Hash)>,
+    batch: i64,
+    cosigned_at: kernel::Timestamp,
+}
+
+impl Sequencer {
+    pub(crate) async fn start(spine: Spine) -> Result<Self, Error> {
+        let mut inner = spine.0.db.begin().await?;
+        let empty = CompactRange::new().to_bytes();
+        inner.run(FOUND.text(), args![spine.0.signer.name(), empty]).await?;
+        let head = inner.rows(HEAD.text(), Vec::new()).await?;
+        inner.commit().await?;
+        let head = Head::from_row(head.first().ok_or(store::Error::Rows { found: 0 })?)?;
+        spine.0.size.send_replace(head.size());
+        let memory = Memory::load(&spine)?;
+        let key = node::key(&spine, spine.0.entropy.as_ref())?;
+        let cosigned_at = kernel::Timestamp::default();
+        Ok(Self { spine, memory, key, led: None, batch: Limits::BATCH_EVENTS, cosigned_at })
+    }
+
+    /// Sequences until nothing waits or another node leads.
+    pub(crate) async fn drain(&mut self) -> Result<(), Error> {
+        loop {
+            let waiting = self.spine.0.db.read().await?.rows(WAITING.text(), Vec::new()).await?;
+            if waiting.is_empty() && self.led.is_some() {
+                return Ok(());
+            }
+            match self.step().await {
+                Ok(true) => {}
+                Ok(false) | Err(Error::NotLeader) => return Ok(()),
+                Err(error) => {
+                    self.led = None;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// One batch; false where nothing waited.
+    async fn step(&mut self) -> Result<bool, Error> {
+        let began = self.spine.0.clock.now();
+        let mut inner = self.spine.0.db.begin().await?;
+        let head = self.lead(&mut inner).await?;
+        let first = i64::try_from(head.size()).unwrap_or(i64::MAX);
+        let moved = inner.rows(MOVE.text(), args![first, self.batch]).await?;
+        if moved.is_empty() {
+            inner.commit().await?;
+            self.publish(&head, head.range.root()).await?;
+            return Ok(false);
+        }
+        let Some(leaves) = self.checked_leaves(first, &moved)? else {
+            inner.rollback().await?;
+            self.remove_forged().await?;
+            return Ok(true);
+        };
+        let after = first + i64::try_from(leaves.len()).unwrap_or(0);
+        inner.run(MOVED.text(), args![first, after]).await?;
+        let edge = node::tiles(&mut inner, &TileId::edge(head.size())).await?;
+        let growth = merkle::grow(&head.range, &leaves, &edge)?;
+        for tile in growth.tiles {
+            let index = i64::try_from(tile.id.index()).unwrap_or(i64::MAX);
+            let row = args![i64::from(tile.id.level()), index, tile.id.width(), tile.bytes];
+            inner.run(PUT_TILE.text(), row).await?;
+        }
+        let grown = args![after, growth.range.to_bytes(), first, head.epoch];
+        if inner.rows(GROW.text(), grown).await?.is_empty() {
+            return Err(Error::NotLeader);
+        }
+        inner.commit().await?;
+        let root = growth.range.root();
+        self.led = Some((head.epoch, growth.range.size(), root));
+        self.adapt(began);
+        self.publish(&Head { range: growth.range, ..head }, root).await?;
+        Ok(true)
+    }
+
+    /// Takes or keeps the lease, and makes sure that the tree continues what was seen (P4).
+    async fn lead(&mut self, inner: &mut Transaction) -> Result<Head, Error> {
+        let now = self.spine.0.clock.now();
+        let lease = args![self.spine.0.node.as_str(), now.plus(LEASE), now];
+        let rows = inner.rows(LEAD.text(), lease).await?;
+        let head = Head::from_row(rows.first().ok_or(Error::NotLeader)?)?;
+        let root = head.range.root();
+        if self.led != Some((head.epoch, head.size(), root)) {
+            if let Some(seen) = self.memory.seen() {
+                node::continues(inner, seen, (head.size(), root)).await?;
+            }
+            node::continues_cosigned(inner, (head.size(), root)).await?;
+            self.led = Some((head.epoch, head.size(), root));
+        }
+        Ok(head)
+    }
+
+    /// The leaves in their order; none where one was not written by the spine.
+    fn checked_leaves(&self, first: i64, moved: &[Row]) -> Result<Option<Vec<Hash>>, Error> {
+        let mut leaves = Vec::with_capacity(moved.len());
+        for row in moved {
+            leaves.push((row.int("idx")?, row.fixed::<32>("leaf")?));
+            if self.spine.0.sealer.pseudonym(&row.fixed::<32>("leaf")?) != row.id16("mac")? {
+                return Ok(None);
+            }
+        }
+        leaves.sort_unstable();
+        let dense = leaves.iter().zip(first..).all(|((index, _), expected)| *index == expected);
+        if !dense {
+            return Err(Error::Fork("the new leaf numbers are not dense".to_owned()));
+        }
+        Ok(Some(leaves.into_iter().map(|(_, leaf)| Hash::new(leaf)).collect()))
+    }
+
+    /// Takes rows out of the outbox that the spine did not write, and tells of it.
+    async fn remove_forged(&self) -> Result<(), Error> {
+        self.spine.0.sealer.resolve(&[crate::Subject::House]).await?;
+        let mut tx = self.spine.begin(&self.spine.system_ctx("sequencer")).await?;
+        let mut count = 0;
+        for row in tx.all::<Suspect>(&SUSPECTS, args![self.batch]).await? {
+            if self.spine.0.sealer.pseudonym(&row.leaf) != row.mac {
+                tx.upkeep(&REMOVE_FORGED, args![row.id]).await?;
+                count += 1;
+            }
+        }
+        tracing::error!(count, "events that this program did not write were kept out of the log");
+        tx.emit(crate::About::house("log", [0; 16], 0), ForgedEventsFound { count })?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Signs the head where it is not signed yet, and tells who waits for it.
+    async fn publish(&mut self, head: &Head, root: Hash) -> Result<(), Error> {
+        let size = i64::try_from(head.size()).unwrap_or(i64::MAX);
+        self.memory.remember(head.size(), root)?;
+        if head.note_size < size {
+            let checkpoint = Checkpoint::new(&head.origin, head.size(), root)?;
+            let signed = node::sign(&self.spine, &checkpoint)?;
+            let now = self.spine.0.clock.now();
+            let note = signed.to_string();
+            let mut inner = self.spine.0.db.begin().await?;
+            let published = args![note.as_str(), size, now, head.origin.as_str()];
+            inner.run(PUBLISH.text(), published).await?;
+            inner.run(KEEP.text(), args![size, now, note, now.minus(KEEP_EVERY)]).await?;
+            inner.commit().await?;
+            self.cosign(signed).await?;
+        }
+        self.spine.0.size.send_replace(head.size());
+        Ok(())
+    }
+
+    async fn cosign(&mut self, signed: SignedCheckpoint) -> Result<(), Error> {
+        let now = self.spine.0.clock.now();
+        if now.since(self.cosigned_at) < COSIGN_EVERY {
+            return Ok(());
+        }
+        node::cosign(&self.spine, &self.key, signed).await?;
+        self.cosigned_at = now;
+        Ok(())
+    }
+
+    /// On SQLite a batch must not hold the writer for long.
+    fn adapt(&mut self, began: kernel::Timestamp) {
+        if self.spine.0.db.backend() != Backend::Sqlite {
+            return;
+        }
+        let held = self.spine.0.clock.now().since(began);
+        self.batch = if held > SQLITE_HOLD {
+            (self.batch / 2).max(SMALLEST_BATCH)
+        } else {
+            (self.batch * 2).min(Limits::BATCH_EVENTS)
+        };
+    }
+}
+
+struct Suspect {
+    id: [u8; 16],
+    leaf: [u8; 32],
+    mac: [u8; 16],
+}
+
+impl store::FromRow for Suspect {
+    fn from_row(row: &Row) -> Result<Self, store::Error> {
+        Ok(Self { id: row.id16("id")?, leaf: row.fixed("leaf")?, mac: row.id16("mac")? })
+    }
+}
+
+impl Spine {
+    /// The head as it stands; none before the first start of the sequencer.
+    pub(crate) async fn head(&self) -> Result<Option<Head>, Error> {
+        let rows = self.0.db.read().await?.rows(HEAD.text(), Vec::new()).await?;
+        rows.first().map(Head::from_row).transpose()
+    }
+
+    /// Sequences all that waits, now, where this process may lead: for commands and tests.
+    ///
+    /// # Errors
+    /// As [`run_sequencer`].
+    pub async fn sequence(&self) -> Result<(), Error> {
+        Sequencer::start(self.clone()).await?.drain().await
+    }
+
+    /// After an honest restore: lets the log go on under a new origin, whose first leaf names the
+    /// last tree that this node saw under the old one.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::File`], [`Error::Seal`].
+    pub async fn reopen(&self, reason: String) -> Result<String, Error> {
+        self.0.sealer.resolve(&[crate::Subject::House]).await?;
+        let mut memory = Memory::load(self)?;
+        let head = self.head().await?.ok_or(store::Error::Rows { found: 0 })?;
+        let (old_size, old_root) = memory.seen().unwrap_or((head.size(), head.range.root()));
+        let origin = next_origin(&head.origin);
+        let mut tx = self.begin(&self.system_ctx("reopen")).await?;
+        tx.upkeep(&REOPEN, args![origin.as_str()]).await?;
+        tx.upkeep(&FORGET_COSIGNED, Vec::new()).await?;
+        tx.emit(
+            crate::About::house("log", [0; 16], 0),
+            LogReopened {
+                old_origin: head.origin.clone(),
+                old_size,
+                old_root: old_root.to_base64(),
+                restored_size: head.size(),
+                reason,
+            },
+        )?;
+        tx.commit().await?;
+        memory.remember(head.size(), head.range.root())?;
+        self.sequence().await?;
+        Ok(origin)
+    }
+}
+
+/// `name`, `name/2`, `name/3` …
+fn next_origin(origin: &str) -> String {
+    let numbered = origin.rsplit_once('/').and_then(|(name, number)| {
+        let number: u32 = number.parse().ok()?;
+        Some(format!("{name}/{}", number.saturating_add(1)))
+    });
+    numbered.unwrap_or_else(|| format!("{origin}/2"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_count_on() {
+        assert_eq!(next_origin("shop.example/log"), "shop.example/log/2");
+        assert_eq!(next_origin("shop.example/log/2"), "shop.example/log/3");
+    }
+}
