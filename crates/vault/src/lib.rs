@@ -1,1 +1,88 @@
-//! placeholder
+//! The vault: the keys of the house, and everything that is only readable with them.
+//!
+//! It guards every secret and personal value of every room, the pseudonyms of the exported log,
+//! and the keys that sign tokens and checkpoints. The way in is [`Vault::open`] (once per process;
+//! [`Vault::init`] the first time); then `resolve` before a transaction, `seal` and `open` inside.
+//!
+//! # The hierarchy
+//! root key (a file sealed by a passphrase, or [`RootKey`]) → epoch keys (files of the keyholder
+//! folder) → the tenant's key of each epoch → subject keys (one for each person and day) and
+//! purpose keys (field, pseudonym, blind, mac, session, access, checkpoint), in the key database.
+//!
+//! # Promises
+//! - **V1** the only cipher is AES-256-GCM through aws-lc-rs, with 96 random bits as nonce; a key
+//!   seals at most 2^32 values;
+//! - **V2** a sealed value opens only under its tenant, table, column, row, subject, key and format:
+//!   moved anywhere else, flipped or cut, it is forged;
+//! - **V3** a wrapped key opens only as the key that it is, in the epoch that it is of;
+//! - **V4** no key, and nothing that opens one, is in the key database or the keyholder folder in
+//!   the clear, and none is printed;
+//! - **V5** a shredded subject stays erased: no later create, race or rotation gives it a key, and
+//!   no process uses the old one longer than twice `recheck`;
+//! - **V6** after the next epoch rotation, no copy of the key database from before the erasure
+//!   revives the subject, not even with the whole keyholder folder of today;
+//! - **V7** the cache of unwrapped keys is bounded, and what leaves it is wiped;
+//! - **V8** rotation never makes anything unreadable: old versions open what they sealed, and a
+//!   signing key is published before its first use and after its last;
+//! - **V9** a crash between any two steps leaves a vault that opens, and work that goes on when it
+//!   is asked for again.
+//!
+//! # Tables
+//! A database of its own, outside the data's backups: `key_vault`, `key_epoch`, `key_subject`,
+//! `key_purpose` (migrations/0001_keys.sql). All upkeep: the vault has no events of its own.
+//!
+//! # Events
+//! The vault cannot emit: it is below the rooms. The binary emits, from what these return:
+//! `vault.key_rotated` ([`Rotated`], [`Tended::rotated`]), `vault.key_ended` ([`Tended::ended`]),
+//! `vault.epoch_rotated` ([`EpochRotated`]), `vault.subject_shredded` ([`Receipt`]),
+//! `vault.days_retired` (the count).
+//!
+//! # Threats
+//! Covered: a stolen dump or backup of the data, of the key database, or of both (nothing opens
+//! without folder and root); a stolen folder (nothing opens without the root); values copied
+//! between rows, columns, persons or tenants; a restored old backup; a crash at any step; two
+//! processes that do the same.
+//! Not covered: root on the host while the house is open (it reads the memory); whoever has a copy
+//! of the keyholder folder *and* the root key from before an epoch rotation (never back the folder
+//! up for longer than an epoch); copies that flash disks and copying file systems keep of
+//! overwritten files (wrapped by the root); equality and frequency, which a blind index tells;
+//! dead rows in PostgreSQL's heap and WAL until vacuum and until the epoch ends (wrapped).
+
+mod aead;
+mod cache;
+mod checkpoint;
+mod config;
+mod doctor;
+mod error;
+mod files;
+mod frame;
+mod keyholder;
+mod purpose;
+mod ring;
+mod root;
+mod rotate;
+mod rows;
+mod seal;
+mod sealed;
+mod signer;
+mod steps;
+mod subjects;
+mod vault;
+
+pub use checkpoint::Notary;
+pub use config::{Config, FIRST_TENANT, Tuning};
+pub use doctor::{KeyFacts, VaultFacts};
+pub use error::Error;
+pub use files::same_volume;
+pub use purpose::{Phase, Purpose};
+pub use root::{PASSPHRASE_LEAST, Root, RootKey};
+pub use rotate::{EpochRotated, Progress, Rotated, Tended};
+pub use rows::{MIGRATIONS, statements};
+pub use sealed::OVERHEAD_LEN;
+pub use signer::{Expected, Signer};
+pub use spine::{Place, SealError, Sealer, Subject};
+pub use subjects::Receipt;
+pub use vault::Vault;
+
+#[doc(hidden)]
+pub use steps::{Drill, Step};

@@ -1,0 +1,71 @@
+//! The key that signs the log's checkpoints. One value holds one version, so that its public key
+//! and its signatures belong together; after a rotation the program makes a new one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use spine::{CheckpointSigner, SealError};
+
+use crate::error::Error;
+use crate::purpose::Purpose;
+use crate::ring::{Material, Version};
+use crate::vault::Vault;
+
+/// Signs checkpoints under a name.
+#[derive(Clone)]
+pub struct Notary {
+    name: String,
+    version: Arc<Version>,
+    public_key: [u8; 32],
+}
+
+impl fmt::Debug for Notary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notary").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Vault {
+    /// The signer of the log of this name (C2SP signed-note key name), with the checkpoint key
+    /// that is in use now. A rotation of it changes the log's verification key: it belongs to
+    /// `audit reopen`, or to a key roll-over that the log's readers are told of.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] where there is no key.
+    pub fn notary(&self, name: impl Into<String>) -> Result<Notary, Error> {
+        let ring = self.ring();
+        let number = ring.current(Purpose::Checkpoint, self.now())?.life.version;
+        let version = ring.versions(Purpose::Checkpoint).iter();
+        let version = version.filter(|version| version.life.version == number).last();
+        let version = version.ok_or(Error::Missing { what: "the checkpoint key" })?;
+        let public_key = version.public_key.as_slice().try_into().map_err(|_| Error::Forged)?;
+        Ok(Notary { name: name.into(), version: Arc::clone(version), public_key })
+    }
+
+    /// The public halves of all checkpoint keys so far, oldest first: what an old checkpoint is
+    /// verified with.
+    #[must_use]
+    pub fn checkpoint_keys(&self) -> Vec<[u8; 32]> {
+        let ring = self.ring();
+        let versions = ring.versions(Purpose::Checkpoint).iter();
+        versions.filter_map(|version| version.public_key.as_slice().try_into().ok()).collect()
+    }
+}
+
+impl CheckpointSigner for Notary {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn public_key(&self) -> [u8; 32] {
+        self.public_key
+    }
+
+    fn sign(&self, note: &[u8]) -> Result<[u8; 64], SealError> {
+        let Material::Pair(pair) = &self.version.material else {
+            return Err(SealError::Unavailable);
+        };
+        self.version.use_once();
+        pair.sign(note).as_ref().try_into().map_err(|_| SealError::Unavailable)
+    }
+}

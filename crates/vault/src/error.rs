@@ -1,0 +1,213 @@
+//! Every way the vault says no, and what each means for the one who asked. No variant carries key
+//! material, a subject's id or a passphrase.
+
+use std::path::PathBuf;
+
+use kernel::{Kind, Refusal};
+use spine::SealError;
+use thiserror::Error;
+
+use crate::purpose::Purpose;
+use crate::steps::Step;
+
+/// Why the vault did not do what was asked.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A file of the keyholder folder cannot be read or written.
+    #[error("the keyholder folder: {what} {path}")]
+    File {
+        /// What was tried (`read`, `write`, `destroy` ...).
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A key file or the keyholder folder is open to other users of the host.
+    #[error(
+        "{path} is open to other users of this host: set its mode to 0600 (a folder's to 0700)"
+    )]
+    Exposed {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// A file of the keyholder folder is not one that this version wrote.
+    #[error("{path} is not a key file of this version: {what}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The passphrase is wrong, or the root key is another installation's.
+    #[error("the root key does not open the keyholder: a wrong passphrase, or another root key")]
+    RootRefused,
+    /// The passphrase is too short to seal a root key.
+    #[error("a passphrase of at least {least} characters is wanted")]
+    WeakPassphrase {
+        /// Fewest characters.
+        least: usize,
+    },
+    /// There is a vault here already; `init` overwrites nothing.
+    #[error("there is a vault here already: nothing was changed")]
+    Exists,
+    /// There is no vault here yet, or the database or the folder is the wrong one.
+    #[error("there is no vault here: {what} is missing (run init, or mend the configuration)")]
+    Missing {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// Key database and keyholder folder are of two different vaults.
+    #[error("the key database and the keyholder folder belong to two different vaults")]
+    Mismatch,
+    /// The key database is older than the last epoch rotation: its keys were destroyed on purpose.
+    #[error(
+        "the key database needs epoch {epoch}, whose key was destroyed: \
+         it is older than the last epoch rotation"
+    )]
+    EpochGone {
+        /// The epoch that is gone.
+        epoch: i64,
+    },
+    /// The key database does not answer, or refused a statement.
+    #[error("the key database: {0}")]
+    Store(#[from] store::Error),
+    /// The subject's key was destroyed.
+    #[error("the key of this subject was destroyed")]
+    Erased,
+    /// No key was resolved for the subject, or it has none.
+    #[error("the key of this subject was not resolved, or was never made")]
+    Unresolved,
+    /// Sealed bytes that were altered, cut, or stand in another place.
+    #[error("the sealed value was altered, or stands in another place")]
+    Forged,
+    /// A key has sealed as much as AES-GCM allows it to.
+    #[error("this key has sealed as much as it may: rotate it")]
+    WornOut,
+    /// More subjects in one call than the cache holds.
+    #[error("at most {limit} subjects in one call")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// No signing key set of this name.
+    #[error("there is no signing key set of this name")]
+    UnknownSigner,
+    /// The house's own key belongs to no person, and is not shredded.
+    #[error("the house's own key is not shredded: rotate it")]
+    NotErasable,
+    /// A rotation of this key has been made and its new version has not begun yet.
+    #[error("a new version of the {} key is already waiting for its beginning", .0.name())]
+    Pending(Purpose),
+    /// A key of this purpose stays what it is: what was made with it would lose its meaning.
+    #[error("the {} key is not rotated: what it made is compared for ever", .0.name())]
+    Fixed(Purpose),
+    /// Another process changed the same keys at the same time; asking again is safe.
+    #[error("another process changed the same keys: ask again")]
+    Raced,
+    /// A token that is not one of ours, or not now, or not for this use.
+    #[error("the token is refused: {0}")]
+    Token(&'static str),
+    /// A primitive failed on valid input: a fault of ours or of the machine.
+    #[error("a cryptographic primitive failed: {0}")]
+    Primitive(&'static str),
+    /// A blocking task was cancelled, as when the program stops.
+    #[error("the vault is stopping")]
+    Stopping,
+    /// A drill stopped the work after this step.
+    #[error("stopped by a drill after {0:?}")]
+    Stopped(Step),
+}
+
+impl Refusal for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::File { .. } | Self::Store(_) | Self::WornOut | Self::Stopping => {
+                Kind::Unavailable
+            }
+            Self::WeakPassphrase { .. } | Self::TooMany { .. } => Kind::Invalid,
+            Self::RootRefused => Kind::Forbidden,
+            Self::Erased | Self::UnknownSigner => Kind::NotFound,
+            Self::Exists
+            | Self::Missing { .. }
+            | Self::Pending(_)
+            | Self::Fixed(_)
+            | Self::NotErasable
+            | Self::Raced => Kind::Conflict,
+            Self::Token(_) => Kind::Unauthenticated,
+            Self::Exposed { .. }
+            | Self::Malformed { .. }
+            | Self::Mismatch
+            | Self::EpochGone { .. }
+            | Self::Unresolved
+            | Self::Forged
+            | Self::Primitive(_)
+            | Self::Stopped(_) => Kind::Broken,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "vault.file_unavailable",
+            Self::Exposed { .. } => "vault.exposed",
+            Self::Malformed { .. } => "vault.malformed_file",
+            Self::RootRefused => "vault.root_refused",
+            Self::WeakPassphrase { .. } => "vault.weak_passphrase",
+            Self::Exists => "vault.exists",
+            Self::Missing { .. } => "vault.missing",
+            Self::Mismatch => "vault.mismatch",
+            Self::EpochGone { .. } => "vault.epoch_gone",
+            Self::Store(_) => "vault.store_unavailable",
+            Self::Erased => "vault.erased",
+            Self::Unresolved => "vault.unresolved",
+            Self::Forged => "vault.forged",
+            Self::WornOut => "vault.worn_out",
+            Self::TooMany { .. } => "vault.too_many",
+            Self::UnknownSigner => "vault.unknown_signer",
+            Self::Pending(_) => "vault.rotation_pending",
+            Self::Fixed(_) => "vault.not_rotated",
+            Self::NotErasable => "vault.not_erasable",
+            Self::Raced => "vault.raced",
+            Self::Token(_) => "vault.token_refused",
+            Self::Primitive(_) => "vault.primitive_failed",
+            Self::Stopping => "vault.stopping",
+            Self::Stopped(_) => "vault.stopped",
+        }
+    }
+
+    fn detail(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// What the spine is told: its own four words.
+impl From<Error> for SealError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Erased => Self::Erased,
+            Error::Unresolved | Error::TooMany { .. } => Self::Unresolved,
+            Error::Forged => Self::Forged,
+            Error::File { .. }
+            | Error::Exposed { .. }
+            | Error::Malformed { .. }
+            | Error::RootRefused
+            | Error::WeakPassphrase { .. }
+            | Error::Exists
+            | Error::Missing { .. }
+            | Error::Mismatch
+            | Error::EpochGone { .. }
+            | Error::Store(_)
+            | Error::WornOut
+            | Error::UnknownSigner
+            | Error::Pending(_)
+            | Error::Fixed(_)
+            | Error::NotErasable
+            | Error::Raced
+            | Error::Token(_)
+            | Error::Primitive(_)
+            | Error::Stopping
+            | Error::Stopped(_) => Self::Unavailable,
+        }
+    }
+}

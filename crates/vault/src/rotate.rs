@@ -1,0 +1,417 @@
+//! Rotation while the house is open: a new version of a purpose key, and the epoch rotation that
+//! wraps every key anew and destroys the old epoch.
+
+use std::sync::Arc;
+
+use kernel::Timestamp;
+use serde::Serialize;
+use spine::Subject;
+use store::{Value, args};
+
+use crate::aead::SEALS_MAX;
+use crate::error::Error;
+use crate::purpose::{Phase, Purpose};
+use crate::ring::Ring;
+use crate::rows::{
+    CLOSE_EPOCH, COUNT_UNDER_EPOCH, COUNT_USES, Count, END_PURPOSES, EPOCH_NEEDED, EPOCHS,
+    EpochRow, PURPOSES, PurposeRow, RETIRE_AT, REWRAP, REWRAP_MANY, REWRAP_ONE, REWRAP_PURPOSE,
+    SubjectRow, UNDER_EPOCH,
+};
+use crate::sealed::{purpose_context, subject_context, unwrap, wrap};
+use crate::steps::{Step, passed};
+use crate::vault::{NewVersion, Vault, add_epoch, add_version};
+
+/// Passes over the subjects of an old epoch: the second finds those that were made meanwhile.
+const PASSES: u32 = 8;
+
+/// A purpose key has a new version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rotated {
+    /// Which key.
+    pub purpose: Purpose,
+    /// Its new version.
+    pub version: u32,
+    /// From when it is used.
+    pub not_before: Timestamp,
+}
+
+/// How far an epoch rotation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Subject keys wrapped anew.
+    pub done: u64,
+    /// Subject keys that were under old epochs when it began.
+    pub total: u64,
+}
+
+/// An epoch is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EpochRotated {
+    /// The epoch that all keys are under now.
+    pub epoch: i64,
+    /// The epochs that were destroyed.
+    pub destroyed: Vec<i64>,
+    /// Subject keys wrapped anew.
+    pub rewrapped: u64,
+    /// A rotation that was cut short was finished; no further epoch was begun.
+    pub resumed: bool,
+}
+
+/// What the upkeep did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tended {
+    /// Keys that had sealed half of what they may, and have a new version.
+    pub rotated: Vec<Rotated>,
+    /// Old signing keys that were destroyed.
+    pub ended: u64,
+}
+
+impl Vault {
+    /// Gives a purpose key a new version. It is published at once and used after the lead; what
+    /// the old version made still opens and verifies (a signing key's old version until the
+    /// overlap is over).
+    ///
+    /// Order: the new version's row, then the end of the old one, in two transactions: cut short
+    /// between them, the old version has no end yet, and [`Vault::tend`] gives it one.
+    ///
+    /// # Errors
+    /// [`Error::Fixed`] for keys that are never rotated, [`Error::Pending`] where a new version
+    /// waits already, [`Error::Raced`] where another process rotated the same key just now.
+    pub async fn rotate(&self, purpose: Purpose) -> Result<Rotated, Error> {
+        if !purpose.rotates() {
+            return Err(Error::Fixed(purpose));
+        }
+        let _one = self.inner.rotating.lock().await;
+        self.refresh().await?;
+        let (ring, now) = (self.ring(), self.now());
+        let phases = ring.phases(purpose, now)?;
+        if phases.iter().any(|(_, phase)| *phase == Phase::Next) {
+            return Err(Error::Pending(purpose));
+        }
+        let newest = ring.versions(purpose).last().map_or(0, |version| version.life.version);
+        let version = newest.checked_add(1).ok_or(Error::Fixed(purpose))?;
+        let not_before = now.plus(self.inner.tuning.lead);
+        let new = NewVersion { tenant: self.tenant(), purpose, version, now, not_before };
+        if !add_version(&self.inner.db, &ring, new, self.entropy()).await? {
+            return Err(Error::Raced);
+        }
+        passed(self.drill(), Step::PurposeRecorded)?;
+        self.refresh().await?;
+        self.end_old_versions().await?;
+        Ok(Rotated { purpose, version, not_before })
+    }
+
+    /// Gives each superseded signing key its end: when the newest begins, plus the overlap.
+    async fn end_old_versions(&self) -> Result<(), Error> {
+        let ring = self.ring();
+        let tenant = self.tenant();
+        for purpose in Purpose::ALL.into_iter().filter(|purpose| purpose.retires()) {
+            let [.., before, newest] = ring.versions(purpose) else { continue };
+            if before.life.retire_at.is_some() {
+                continue;
+            }
+            let end = newest.life.not_before.plus(self.inner.tuning.overlap);
+            let args = args![tenant.as_bytes(), purpose.name(), newest.life.version, end];
+            let mut tx = self.inner.db.begin().await?;
+            tx.run(RETIRE_AT.text(), args).await?;
+            tx.commit().await?;
+        }
+        self.refresh().await
+    }
+
+    /// The vault's upkeep, to be called every half lead (a minute by default): stores the counts
+    /// of uses, rotates a key that has sealed half of what it may, destroys signing keys whose
+    /// end has come, and reads what other processes rotated.
+    ///
+    /// # Errors
+    /// [`Error`] of the key database; the next call goes on.
+    pub async fn tend(&self) -> Result<Tended, Error> {
+        self.store_uses().await?;
+        self.refresh().await?;
+        self.end_old_versions().await?;
+        let (tenant, now) = (self.tenant(), self.now());
+        let none: &[u8] = &[];
+        let mut tx = self.inner.db.begin().await?;
+        let ended = tx.run(END_PURPOSES.text(), args![tenant.as_bytes(), none, now]).await?;
+        tx.commit().await?;
+        let mut tended = Tended { rotated: Vec::new(), ended };
+        if self.ring().current(Purpose::Field, now)?.uses() > SEALS_MAX / 2 {
+            match self.rotate(Purpose::Field).await {
+                Ok(rotated) => tended.rotated.push(rotated),
+                Err(Error::Pending(_) | Error::Raced) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        if ended > 0 {
+            self.refresh().await?;
+        }
+        Ok(tended)
+    }
+
+    /// Adds this process's uses to the database's. Taken before they are stored: a failure loses
+    /// at most one interval's count of a bound with a margin of two.
+    async fn store_uses(&self) -> Result<(), Error> {
+        let (ring, tenant) = (self.ring(), self.tenant());
+        let versions = Purpose::ALL.into_iter().flat_map(|purpose| ring.versions(purpose));
+        let counts: Vec<(_, u64)> =
+            versions.map(|version| (version.id, version.take_uses())).collect();
+        if counts.iter().all(|(_, uses)| *uses == 0) {
+            return Ok(());
+        }
+        let mut tx = self.inner.db.begin().await?;
+        for (id, uses) in counts.into_iter().filter(|(_, uses)| *uses > 0) {
+            let uses = i64::try_from(uses).unwrap_or(i64::MAX);
+            tx.run(COUNT_USES.text(), args![tenant.as_bytes(), id.as_bytes(), uses]).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Begins a new epoch, wraps every key under it in batches, and destroys the old epoch's key:
+    /// from then on no copy of the key database from before opens anything, so whoever was erased
+    /// before cannot be revived from one. Reads and writes go on meanwhile. Where a rotation was
+    /// cut short, that one is finished instead.
+    ///
+    /// Order, and what a crash after each step leaves:
+    /// 1. the new epoch's file: unknown to the database, found and used by the next rotation;
+    /// 2. the epoch's row with a fresh tenant key: both epochs open, new keys go under the new;
+    /// 3. batches, each a transaction with a guard on the old epoch: each key is under one of two
+    ///    epochs that both open;
+    /// 4. the old epoch's row is deleted, which foreign keys refuse while a key needs it: its file
+    ///    is needed by nobody;
+    /// 5. the file is overwritten, then removed: a file below the oldest row is destroyed by the
+    ///    next rotation, whatever is left of it.
+    ///
+    /// # Errors
+    /// [`Error`] of database or folder; calling it again goes on where it stopped.
+    pub async fn rotate_epoch(
+        &self,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<EpochRotated, Error> {
+        let _one = self.inner.rotating.lock().await;
+        let rows = self.epoch_rows().await?;
+        let newest = rows.last().ok_or(Error::Missing { what: "its epoch" })?.epoch;
+        let leftover = self.leftover_epochs(&rows)?;
+        let resumed = rows.len() > 1 || !leftover.is_empty();
+        let epoch = if resumed { newest } else { self.begin_epoch(newest + 1).await? };
+        self.refresh().await?;
+        let old: Vec<i64> = self.ring().epochs.iter().map(|known| known.number).collect();
+        let old: Vec<i64> = old.into_iter().filter(|number| *number < epoch).collect();
+        let mut total = 0;
+        for number in &old {
+            total += self.count_under(*number).await?;
+        }
+        let mut counter = Counter { progress, at: Progress { done: 0, total } };
+        counter.tell(0);
+        for number in old {
+            self.empty_epoch(number, epoch, &mut counter).await?;
+        }
+        passed(self.drill(), Step::EpochClosed)?;
+        let rows = self.epoch_rows().await?;
+        let mut destroyed = Vec::new();
+        for number in self.leftover_epochs(&rows)? {
+            if self.destroy_epoch(number).await? {
+                destroyed.push(number);
+            }
+        }
+        self.refresh().await?;
+        Ok(EpochRotated { epoch, destroyed, rewrapped: counter.at.done, resumed })
+    }
+
+    /// Whether an epoch rotation was cut short and waits to be finished.
+    ///
+    /// # Errors
+    /// [`Error`] of database or folder.
+    pub async fn is_rotation_unfinished(&self) -> Result<bool, Error> {
+        let rows = self.epoch_rows().await?;
+        Ok(rows.len() > 1 || !self.leftover_epochs(&rows)?.is_empty())
+    }
+
+    async fn epoch_rows(&self) -> Result<Vec<EpochRow>, Error> {
+        let tenant = self.tenant();
+        let mut reader = self.inner.db.read().await?;
+        Ok(reader.all(EPOCHS.text(), args![tenant.as_bytes()]).await?)
+    }
+
+    /// Files of epochs older than the oldest row.
+    fn leftover_epochs(&self, rows: &[EpochRow]) -> Result<Vec<i64>, Error> {
+        let Some(oldest) = rows.first().map(|row| row.epoch) else { return Ok(Vec::new()) };
+        let files = self.inner.keyholder.epochs()?;
+        Ok(files.into_iter().filter(|number| *number < oldest).collect())
+    }
+
+    async fn begin_epoch(&self, number: i64) -> Result<i64, Error> {
+        self.inner.keyholder.add(number, self.entropy()).await?;
+        passed(self.drill(), Step::EpochWritten)?;
+        let epoch = self.inner.keyholder.epoch(number).await?;
+        let now = self.now();
+        let mut tx = self.inner.db.begin().await?;
+        // Not added: another process was first, and its tenant key counts.
+        add_epoch(&mut tx, &epoch, (self.tenant(), number), now, self.entropy()).await?;
+        tx.commit().await?;
+        passed(self.drill(), Step::EpochRecorded)?;
+        Ok(number)
+    }
+
+    async fn count_under(&self, epoch: i64) -> Result<u64, Error> {
+        let tenant = self.tenant();
+        let mut reader = self.inner.db.read().await?;
+        let counts: Vec<Count> =
+            reader.all(COUNT_UNDER_EPOCH.text(), args![tenant.as_bytes(), epoch]).await?;
+        Ok(counts.first().map_or(0, |count| count.0))
+    }
+
+    /// Moves everything from one epoch to another and deletes the old one's row.
+    async fn empty_epoch(
+        &self,
+        old: i64,
+        new: i64,
+        counter: &mut Counter<'_>,
+    ) -> Result<(), Error> {
+        let ring = self.ring();
+        let mut last = Error::Raced;
+        for _ in 0..PASSES {
+            self.rewrap_purposes(&ring, old, new).await?;
+            self.rewrap_subjects(&ring, (old, new), counter).await?;
+            match self.close_epoch(old).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                // A key slipped in between look and delete: the foreign key refused.
+                Err(error @ Error::Store(store::Error::Busy(_) | store::Error::Broken(_))) => {
+                    last = error;
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Err(last)
+    }
+
+    async fn close_epoch(&self, old: i64) -> Result<bool, Error> {
+        let tenant = self.tenant();
+        let mut tx = self.inner.db.begin().await?;
+        let closed = tx.rows(CLOSE_EPOCH.text(), args![tenant.as_bytes(), old]).await?;
+        tx.commit().await?;
+        if !closed.is_empty() {
+            return Ok(true);
+        }
+        // Another process that rotates too may have closed it.
+        Ok(self.epoch_rows().await?.iter().all(|row| row.epoch != old))
+    }
+
+    async fn rewrap_purposes(&self, ring: &Ring, old: i64, new: i64) -> Result<(), Error> {
+        let (from, to) = both(ring, old, new)?;
+        let tenant = self.tenant();
+        let mut tx = self.inner.db.begin().await?;
+        let rows: Vec<PurposeRow> = tx.all(PURPOSES.text(), args![tenant.as_bytes()]).await?;
+        for row in rows.iter().filter(|row| row.epoch == Some(old)) {
+            let version = row.life.version;
+            let context = |epoch| purpose_context(tenant, &row.purpose, version, row.key, epoch);
+            let key = unwrap(from, &context(old), &row.wrapped)?;
+            let wrapped = wrap(to, &context(new), &key, self.entropy())?;
+            let args = args![tenant.as_bytes(), &row.purpose, version, old, new, wrapped];
+            tx.run(REWRAP_PURPOSE.text(), args).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    async fn rewrap_subjects(
+        &self,
+        ring: &Ring,
+        (old, new): (i64, i64),
+        counter: &mut Counter<'_>,
+    ) -> Result<(), Error> {
+        let tenant = self.tenant();
+        let mut after: Vec<u8> = Vec::new();
+        loop {
+            let limit = i64::try_from(REWRAP_MANY).unwrap_or(i64::MAX);
+            let args = args![tenant.as_bytes(), old, after, limit];
+            let rows: Vec<SubjectRow> =
+                self.inner.db.read().await?.all(UNDER_EPOCH.text(), args).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = last.subject.to_bytes().to_vec();
+            let mut wrapped = Vec::with_capacity(rows.len());
+            for row in &rows {
+                wrapped.push((row.subject, self.rewrap_row(ring, row, old, new)?));
+            }
+            counter.tell(self.write_batch(wrapped, old, new).await?);
+            passed(self.drill(), Step::BatchRewrapped)?;
+        }
+    }
+
+    fn rewrap_row(
+        &self,
+        ring: &Ring,
+        row: &SubjectRow,
+        old: i64,
+        new: i64,
+    ) -> Result<Vec<u8>, Error> {
+        let (from, to) = both(ring, old, new)?;
+        let context = |epoch| subject_context(self.tenant(), row.subject, row.key, epoch);
+        let key = unwrap(from, &context(old), &row.wrapped)?;
+        wrap(to, &context(new), &key, self.entropy())
+    }
+
+    /// Writes one batch. The guard on the old epoch leaves alone what was shredded meanwhile.
+    async fn write_batch(
+        &self,
+        wrapped: Vec<(Subject, Vec<u8>)>,
+        old: i64,
+        new: i64,
+    ) -> Result<u64, Error> {
+        let tenant = self.tenant();
+        let mut tx = self.inner.db.begin().await?;
+        let mut done = 0;
+        if wrapped.len() == REWRAP_MANY {
+            let mut args: Vec<Value> = Vec::with_capacity(2 * REWRAP_MANY + 3);
+            for (subject, wrapped) in wrapped {
+                args.push(Value::from(subject.to_bytes()));
+                args.push(Value::from(wrapped));
+            }
+            args.extend(args![tenant.as_bytes(), old, new]);
+            done += tx.run(REWRAP.text(), args).await?;
+        } else {
+            for (subject, wrapped) in wrapped {
+                let args = args![subject.to_bytes(), wrapped, tenant.as_bytes(), old, new];
+                done += tx.run(REWRAP_ONE.text(), args).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(done)
+    }
+
+    /// Destroys an epoch's file, unless another tenant's keys still need it.
+    async fn destroy_epoch(&self, number: i64) -> Result<bool, Error> {
+        let counts: Vec<Count> =
+            self.inner.db.read().await?.all(EPOCH_NEEDED.text(), args![number]).await?;
+        if counts.first().is_none_or(|count| count.0 > 0) {
+            return Ok(false);
+        }
+        self.inner.keyholder.overwrite(number, Arc::clone(&self.inner.entropy)).await?;
+        passed(self.drill(), Step::EpochOverwritten)?;
+        self.inner.keyholder.remove(number).await?;
+        Ok(true)
+    }
+}
+
+fn both(
+    ring: &Ring,
+    old: i64,
+    new: i64,
+) -> Result<(&crate::aead::Cipher, &crate::aead::Cipher), Error> {
+    let from = ring.tenant_key(old).ok_or(Error::EpochGone { epoch: old })?;
+    let to = ring.tenant_key(new).ok_or(Error::EpochGone { epoch: new })?;
+    Ok((from, to))
+}
+
+/// Counts batches for the one who watches.
+struct Counter<'a> {
+    progress: &'a (dyn Fn(Progress) + Send + Sync),
+    at: Progress,
+}
+
+impl Counter<'_> {
+    fn tell(&mut self, more: u64) {
+        self.at.done += more;
+        self.at.total = self.at.total.max(self.at.done);
+        (self.progress)(self.at);
+    }
+}
