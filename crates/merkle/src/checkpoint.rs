@@ -136,7 +136,8 @@ impl SignedCheckpoint {
         &self.note
     }
 
-    /// Adds a signature line, such as a witness returned. It is checked when the note is.
+    /// Adds a signature line unchecked; for a witness's answer take
+    /// [`Policy::collect`](crate::Policy::collect).
     ///
     /// # Errors
     /// `Malformed` when there are 64 already.

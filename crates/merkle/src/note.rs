@@ -50,6 +50,26 @@ impl Signature {
         Self::new(name, KeyId::new(*id), bytes.to_vec())
     }
 
+    /// Reads 1 … 64 lines, each with its newline: a note's tail, or a witness's answer.
+    ///
+    /// # Errors
+    /// `Malformed` for none, too many, a bad one, or a last line without end.
+    pub fn parse_lines(text: &str) -> Result<Vec<Self>, Error> {
+        let bad = |why| Error::malformed("signature lines", why);
+        if text.len() > MAX_NOTE_BYTES {
+            return Err(bad("too long"));
+        }
+        let lines = text.strip_suffix('\n').ok_or(bad("the last line does not end"))?;
+        let mut out = Vec::new();
+        for line in lines.split('\n') {
+            if out.len() >= MAX_SIGNATURES {
+                return Err(bad("more than 64"));
+            }
+            out.push(Self::parse(line)?);
+        }
+        Ok(out)
+    }
+
     /// Key name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -60,6 +80,11 @@ impl Signature {
     #[must_use]
     pub const fn key_id(&self) -> KeyId {
         self.key_id
+    }
+
+    /// Whether the line says that `key` made it.
+    pub(crate) fn claims(&self, key: &VerifyKey) -> bool {
+        key.name() == self.name && key.id() == self.key_id
     }
 
     /// The signature after the key id: 64 bytes for Ed25519, 72 for a cosignature.
@@ -126,13 +151,8 @@ impl Note {
         let blank = all.rfind("\n\n").ok_or(bad("no blank line"))?;
         let (text, lines) = all.split_at_checked(blank + 1).ok_or(bad("no blank line"))?;
         check_text(text)?;
-        let lines = lines.strip_prefix('\n').and_then(|l| l.strip_suffix('\n'));
-        let lines = lines.ok_or(bad("the last line does not end"))?;
-        let mut note = Self { text: text.to_owned(), signatures: Vec::new() };
-        for line in lines.split('\n') {
-            note.add(Signature::parse(line)?)?;
-        }
-        Ok(note)
+        let lines = lines.strip_prefix('\n').ok_or(bad("no blank line"))?;
+        Ok(Self { text: text.to_owned(), signatures: Signature::parse_lines(lines)? })
     }
 
     /// Adds a signature line.
@@ -167,8 +187,7 @@ impl Note {
     pub fn open<'k>(&self, trusted: &[&'k VerifyKey]) -> Result<(&str, Vec<Signed<'k>>), Error> {
         let mut by: Vec<Signed<'k>> = Vec::new();
         for signature in &self.signatures {
-            let known =
-                trusted.iter().find(|k| k.name() == signature.name && k.id() == signature.key_id);
+            let known = trusted.iter().find(|key| signature.claims(key));
             let Some(&key) = known else { continue };
             let time_s = key.verify(&self.text, &signature.bytes)?;
             if !by.iter().any(|s| s.key == key) {

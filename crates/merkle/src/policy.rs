@@ -4,6 +4,7 @@
 use crate::Error;
 use crate::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::key::{KeyKind, VerifyKey};
+use crate::note::Signature;
 
 /// Known witnesses in a policy.
 pub const MAX_WITNESSES: usize = 64;
@@ -74,6 +75,27 @@ impl Policy {
     #[must_use]
     pub fn origin(&self) -> &str {
         self.log.first().map_or("", VerifyKey::name)
+    }
+
+    /// Takes a witness's answer into a checkpoint: only valid cosignatures by known witnesses that
+    /// have not cosigned yet, since one bad line would spoil the whole note. Returns how many.
+    ///
+    /// # Errors
+    /// `Malformed` for an answer that is not signature lines, or a note that is full.
+    pub fn collect(&self, signed: &mut SignedCheckpoint, answer: &[u8]) -> Result<usize, Error> {
+        let text = std::str::from_utf8(answer);
+        let text = text.map_err(|_| Error::malformed("signature lines", "not UTF-8"))?;
+        let body = signed.claimed().to_string();
+        let mut taken = 0;
+        for line in Signature::parse_lines(text)? {
+            let Some(key) = self.witnesses.iter().find(|key| line.claims(key)) else { continue };
+            let signed_already = signed.note().signatures().iter().any(|s| s.claims(key));
+            if !signed_already && key.verify(&body, line.bytes()).is_ok() {
+                signed.add(line)?;
+                taken += 1;
+            }
+        }
+        Ok(taken)
     }
 
     /// Checks a checkpoint's origin and signatures.

@@ -89,11 +89,12 @@ impl TileId {
         Self { width: TILE_WIDTH, ..self }
     }
 
-    /// The first leaf below the tile's hash number `offset`.
+    /// The first leaf below the tile's hash number `offset`, 0 … 255.
     #[must_use]
     pub fn first_leaf(&self, offset: u16) -> u64 {
         // `new` keeps index · 256 below 2^64 >> 8·level
-        (self.index * WIDE + u64::from(offset)).wrapping_shl(8 * u32::from(self.level))
+        let hash = (self.index * WIDE).saturating_add(u64::from(offset));
+        hash.wrapping_shl(8 * u32::from(self.level))
     }
 
     /// Every tile of a tree of `size` leaves, level by level, full and partial.

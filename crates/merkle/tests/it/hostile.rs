@@ -29,6 +29,10 @@ fn feed(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     same(bytes, Checkpoint::parse(text).ok());
     same(bytes, Signature::parse(text).ok());
+    if let Ok(lines) = Signature::parse_lines(text) {
+        let again: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        assert_eq!(again, text);
+    }
     same(bytes, VerifyKey::parse(text).ok());
     same(bytes, Hash::from_base64(text).ok());
     same(bytes, Hash::from_hex(text).ok().map(|h| h.to_hex()));

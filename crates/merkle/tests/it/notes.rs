@@ -246,3 +246,23 @@ fn malformed_vkeys() {
     }
     assert!(SeedSigner::parse(&good).is_err());
 }
+
+#[test]
+fn a_witness_answer_cannot_spoil_a_checkpoint() {
+    let mut checkpoint = signed(3, leaf_hash(b"r"));
+    let line = |n, size| {
+        let tree = signed(size, leaf_hash(b"r"));
+        format!("{}\n", cosign(tree.claimed(), &witness_key(n), 7).unwrap())
+    };
+    // good, stale (a known key over another tree), unknown, and the same witness again
+    let answer = [line(0, 3), line(1, 2), line(9, 3), line(0, 3)].concat();
+    let policy = policy(2, 1);
+    assert_eq!(policy.collect(&mut checkpoint, answer.as_bytes()), Ok(1));
+    assert_eq!(policy.collect(&mut checkpoint, answer.as_bytes()), Ok(0));
+    assert_eq!(checkpoint.note().signatures().len(), 2);
+    assert_eq!(policy.verify(&checkpoint).unwrap().witnesses.len(), 1);
+    for bad in ["", "\n", "x\n", answer.trim_end(), &answer.repeat(17)] {
+        assert!(policy.collect(&mut checkpoint, bad.as_bytes()).is_err());
+    }
+    assert!(policy.collect(&mut checkpoint, b"\xff\n").is_err());
+}
