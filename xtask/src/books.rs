@@ -53,9 +53,8 @@ fn shown(house: &House, path: &Path) -> String {
 
 /// Pages of the book that its summary does not name.
 fn outside_summary(house: &House, pages: &[PathBuf]) -> Result<Vec<String>> {
-    let book = house.root.join("docs").join("src");
-    let summary =
-        std::fs::read_to_string(book.join("SUMMARY.md")).context("docs/src/SUMMARY.md")?;
+    let book = house.root.join("docs");
+    let summary = std::fs::read_to_string(book.join("SUMMARY.md")).context("docs/SUMMARY.md")?;
     let named: BTreeSet<PathBuf> =
         relative_links(&summary).iter().map(|link| normal(&book.join(link))).collect();
     Ok(pages
