@@ -6,11 +6,17 @@ use std::fmt;
 use std::str::FromStr;
 
 use axum::Router;
+use http::StatusCode;
 use thiserror::Error;
 use utoipa::openapi::path::{Operation as Described, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Components, InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa::openapi::{
+    Components, Content, InfoBuilder, OpenApi, OpenApiBuilder, Ref, ResponseBuilder,
+};
+use utoipa::{PartialSchema as _, ToSchema as _};
 use utoipa_axum::router::OpenApiRouter;
+
+use crate::problem::{Document, PROBLEM_JSON};
 
 /// What an operation changes (`x-effect`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +89,7 @@ pub enum ApiError {
     Twice(String),
 }
 
+const PROBLEM: &str = "Problem";
 const EFFECTS: &str = "fact, upkeep, none";
 const ACCESSES: &str = "public, session, operator:<role>, service:<scope>";
 
@@ -165,7 +172,17 @@ pub fn assemble(
         all = all.merge(room);
     }
     let (router, mut document) = all.split_for_parts();
-    add_security(document.components.get_or_insert_with(Components::new));
+    let components = document.components.get_or_insert_with(Components::new);
+    add_security(components);
+    add_problem(components);
+    for item in document.paths.paths.values_mut() {
+        for described in described_mut(item) {
+            let refusal = Ref::from_response_name(PROBLEM).into();
+            let responses = &mut described.responses.responses;
+            responses.entry("default".to_owned()).or_insert(refusal);
+            responses.iter_mut().for_each(|(status, response)| name_status(status, response));
+        }
+    }
     let operations = operations(&document)?;
     Ok(Assembled { router, document, operations })
 }
@@ -175,6 +192,29 @@ fn add_security(components: &mut Components) {
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     components.add_security_scheme("session", cookie);
     components.add_security_scheme("service", bearer);
+}
+
+/// What every operation may answer with instead (W1).
+fn add_problem(components: &mut Components) {
+    let mut schemas = vec![(PROBLEM.to_owned(), Document::schema())];
+    Document::schemas(&mut schemas);
+    components.schemas.extend(schemas);
+    let content = Content::new(Some(Ref::from_schema_name(PROBLEM)));
+    let response = ResponseBuilder::new()
+        .description("A refusal (RFC 9457)")
+        .content(PROBLEM_JSON, content)
+        .build();
+    components.responses.insert(PROBLEM.to_owned(), response.into());
+}
+
+/// OpenAPI wants a description of every answer; the status has one.
+fn name_status(status: &str, response: &mut RefOr<Response>) {
+    if let RefOr::T(response) = response
+        && response.description.is_empty()
+    {
+        let known = status.parse::<StatusCode>().ok().and_then(|s| s.canonical_reason());
+        response.description = known.unwrap_or("Answered").to_owned();
+    }
 }
 
 /// The table of operations of a document, by path and method.
@@ -209,6 +249,20 @@ fn described(item: &PathItem) -> impl Iterator<Item = (&'static str, &Described)
         ("TRACE", &item.trace),
     ];
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?)))
+}
+
+fn described_mut(item: &mut PathItem) -> impl Iterator<Item = &mut Described> {
+    let all = [
+        &mut item.get,
+        &mut item.put,
+        &mut item.post,
+        &mut item.delete,
+        &mut item.options,
+        &mut item.head,
+        &mut item.patch,
+        &mut item.trace,
+    ];
+    all.into_iter().filter_map(Option::as_mut)
 }
 
 fn read(path: &str, method: &'static str, described: &Described) -> Result<Operation, ApiError> {

@@ -27,6 +27,7 @@ pub struct FieldError {
 
 /// The document that a caller reads (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Problem)]
 pub struct Document {
     /// `urn:stagedoor:problem:` and the code.
     #[serde(rename = "type")]

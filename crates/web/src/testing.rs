@@ -173,6 +173,8 @@ pub struct Client {
     pub facts: ClientFacts,
     /// Its cookies.
     pub cookies: BTreeMap<String, String>,
+    /// The site whose pages it sends from.
+    pub origin: String,
     /// A bearer key that it sends along.
     pub bearer: Option<String>,
     csrf: Option<String>,
@@ -192,6 +194,7 @@ impl Client {
                 https: true,
             },
             cookies: BTreeMap::new(),
+            origin: ORIGIN_URL.to_owned(),
             bearer: None,
             csrf: None,
         }
@@ -202,6 +205,7 @@ impl Client {
     pub fn another(&self) -> Self {
         let mut other = Self::new(self.router.clone());
         other.facts = self.facts.clone();
+        other.origin.clone_from(&self.origin);
         other
     }
 
@@ -236,7 +240,7 @@ impl Client {
         form.extend_pairs(fields);
         let request = Request::post(path)
             .header(ACCEPT, "text/html,*/*;q=0.8")
-            .header(ORIGIN, ORIGIN_URL)
+            .header(ORIGIN, &self.origin)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         self.send(request.body(Body::from(form.finish())).expect("a request")).await
     }
@@ -258,7 +262,7 @@ impl Client {
             .method(method)
             .uri(path)
             .header(ACCEPT, "application/json")
-            .header(ORIGIN, ORIGIN_URL)
+            .header(ORIGIN, &self.origin)
             .header(CONTENT_TYPE, "application/json");
         self.send(request.body(Body::from(body)).expect("a request")).await
     }

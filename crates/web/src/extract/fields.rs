@@ -17,9 +17,9 @@ fn explain(path: &str, message: &str) -> (String, String) {
     let message = message.split(" at line ").next().unwrap_or(message);
     let quoted = message.split('`').nth(1);
     let inside = |name: &str| match path {
-        "." | "" => name.to_owned(),
-        _ if path.ends_with(name) => path.to_owned(),
-        _ => format!("{path}.{name}"),
+        "." | "" => cut(name),
+        _ if path.ends_with(name) => cut(path),
+        _ => cut(&format!("{path}.{name}")),
     };
     if let (Some(name), true) = (quoted, message.starts_with("missing field")) {
         return (inside(name), "is missing: send it".to_owned());
@@ -34,9 +34,28 @@ fn explain(path: &str, message: &str) -> (String, String) {
     let quoting = ["invalid type", "invalid value", "invalid length", "unknown variant"];
     if quoting.iter().any(|start| message.starts_with(start)) {
         let wanted = message.rsplit_once("expected ").map_or("another value", |(_, rest)| rest);
-        return (path.to_owned(), cut(&format!("is not what is wanted here: send {wanted}")));
+        return (cut(path), cut(&format!("is not what is wanted here: send {}", plainly(wanted))));
     }
-    (path.to_owned(), cut(message))
+    // What numbers and flags say where they are read from text.
+    let unread = ["invalid digit", "cannot parse integer", "number too", "invalid float"];
+    if unread.iter().any(|start| message.starts_with(start)) {
+        return (cut(path), "is not what is wanted here: send a number in range".to_owned());
+    }
+    (cut(path), cut(message))
+}
+
+/// The name of a type in plain words.
+fn plainly(wanted: &str) -> &str {
+    match wanted {
+        "u8" | "u16" | "u32" | "u64" | "u128" | "usize" => "a whole number, 0 or more, in range",
+        "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number in range",
+        "f32" | "f64" => "a number",
+        "a string" | "a borrowed string" => "text",
+        "a boolean" | "bool" | "`true` or `false`" => "true or false",
+        "a sequence" => "a list",
+        other if other.starts_with("struct ") => "an object",
+        other => other,
+    }
 }
 
 fn cut(text: &str) -> String {
@@ -85,7 +104,7 @@ mod tests {
                 "age",
                 "invalid type: string \"hunter2\", expected u32 at line 1 column 9",
                 "age",
-                "is not what is wanted here: send u32",
+                "is not what is wanted here: send a whole number, 0 or more, in range",
             ),
             (
                 "kind",

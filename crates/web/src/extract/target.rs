@@ -2,7 +2,7 @@
 
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Path as AxumPath};
+use axum::extract::{FromRequestParts, Path as AxumPath, RawPathParams};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -24,16 +24,30 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
         App::of(parts)?;
         match AxumPath::<T>::from_request_parts(parts, state).await {
             Ok(AxumPath(value)) => Ok(Self(value)),
-            Err(PathRejection::FailedToDeserializePathParams(error)) => Err(explain(error.kind())),
+            Err(PathRejection::FailedToDeserializePathParams(error)) => {
+                Err(explain(error.kind(), &only_name(parts, state).await))
+            }
             Err(other) => Err(Problem::broken("web.path", other)),
         }
     }
 }
 
-fn explain(kind: &ErrorKind) -> Problem {
+/// The name of the part that is wrong where the error does not say: the only one there is.
+async fn only_name<S: Send + Sync>(parts: &mut Parts, state: &S) -> String {
+    let Ok(all) = RawPathParams::from_request_parts(parts, state).await else {
+        return "path".to_owned();
+    };
+    let mut names = all.iter().map(|(name, _)| name.to_owned());
+    match (names.next(), names.next()) {
+        (Some(name), None) => name,
+        (None, _) | (Some(_), Some(_)) => "path".to_owned(),
+    }
+}
+
+fn explain(kind: &ErrorKind, name: &str) -> Problem {
     match kind {
         ErrorKind::ParseErrorAtKey { key, expected_type, .. } => {
-            wrong_field(key, &format!("is not what is wanted here: send {expected_type}"))
+            wrong_field(key, &format!("invalid value, expected {expected_type}"))
         }
         ErrorKind::DeserializeError { key, message, .. } => wrong_field(key, message),
         ErrorKind::InvalidUtf8InPathParam { key } => {
@@ -41,9 +55,9 @@ fn explain(kind: &ErrorKind) -> Problem {
         }
         ErrorKind::ParseErrorAtIndex { expected_type, .. }
         | ErrorKind::ParseError { expected_type, .. } => {
-            wrong_field("path", &format!("is not what is wanted here: send {expected_type}"))
+            wrong_field(name, &format!("invalid value, expected {expected_type}"))
         }
-        ErrorKind::Message(message) => wrong_field("path", message),
+        ErrorKind::Message(message) => wrong_field(name, message),
         // What is left is a route that does not fit its handler: our own fault.
         other => Problem::broken("web.path", other.to_string()),
     }
