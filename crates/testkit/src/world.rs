@@ -1,0 +1,189 @@
+//! The world itself: clock, randomness, vault, spine, and the folders they live in.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::{AccountId, Actor, Clock, Ctx, Entropy, Origin, Timestamp};
+use spine::{Migration, Parts, Spine, Statement, Table};
+use store::{Db, Options};
+use tempfile::TempDir;
+use vault::{Config, Root, Vault};
+
+use crate::database::Scratch;
+use crate::{SeededEntropy, TestClock};
+
+/// What a room brings into a world.
+#[derive(Debug, Default)]
+pub struct Room {
+    /// Its migrations.
+    pub migrations: Vec<Migration>,
+    /// Its tables.
+    pub tables: Vec<Table>,
+    /// Its statements, which are checked against both databases when the world begins.
+    pub statements: Vec<Statement>,
+}
+
+/// A world on one database.
+pub struct World {
+    /// The clock.
+    pub clock: Arc<TestClock>,
+    /// The randomness.
+    pub entropy: Arc<SeededEntropy>,
+    /// The vault.
+    pub vault: Vault,
+    /// The spine.
+    pub spine: Spine,
+    /// The data database's URL, to open it past the spine as an attacker would.
+    pub database_url: String,
+    tables: Vec<Table>,
+    dir: TempDir,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("dir", &self.dir.path()).finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// Runs a test on SQLite.
+    ///
+    /// # Panics
+    /// Where the test does, or the schema is not the declared one.
+    pub fn run_sqlite(room: Room, test: impl AsyncFnOnce(&Self)) {
+        runtime().block_on(async {
+            let dir = TempDir::new().expect("a folder");
+            let url = format!("sqlite://{}", dir.path().join("data.db").display());
+            let world = Self::build(room, dir, url).await;
+            test(&world).await;
+            world.spine.close().await;
+        });
+    }
+
+    /// Runs a test on PostgreSQL; says so and passes where no server answers, unless in CI.
+    ///
+    /// # Panics
+    /// Where the test does, or the schema is not the declared one.
+    pub fn run_postgres(room: Room, test: impl AsyncFnOnce(&Self)) {
+        runtime().block_on(async {
+            let Some(mut scratch) = Scratch::open().await else { return };
+            let url = scratch.make().await;
+            let dir = TempDir::new().expect("a folder");
+            let world = Self::build(room, dir, url).await;
+            test(&world).await;
+            world.spine.close().await;
+            scratch.drop_all().await;
+        });
+    }
+
+    async fn build(room: Room, dir: TempDir, database_url: String) -> Self {
+        let clock = Arc::new(TestClock::default());
+        let entropy = Arc::new(SeededEntropy::new(7));
+        let config = Config::new(
+            dir.path().join("keyholder"),
+            Root::KeyFile { file: dir.path().join("root.key") },
+            format!("sqlite://{}", dir.path().join("keys.db").display()),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            Arc::clone(&entropy) as Arc<dyn Entropy>,
+        );
+        let vault = Vault::init(config).await.expect("a new vault");
+        let mut tables = spine::TABLES.to_vec();
+        tables.extend(room.tables);
+        let mut migrations = spine::MIGRATIONS.to_vec();
+        migrations.extend(room.migrations);
+        let mut statements = spine::statements();
+        statements.extend(room.statements);
+        let db = Db::open(&Options::new(database_url.clone())).await.expect("a database");
+        store::migrate(&db, &migrations, clock.now()).await.expect("its schema");
+        spine::check_schema(&db, &tables, &statements).await.expect("the declared schema");
+        let spine = spine_on(&dir, db, &vault, &clock, &entropy, &tables);
+        spine.sequence().await.expect("an empty log");
+        Self { clock, entropy, vault, spine, database_url, tables, dir }
+    }
+
+    /// Another spine on the same database and folder, as after a restart.
+    ///
+    /// # Panics
+    /// Where the database does not open.
+    pub async fn another_spine(&self) -> Spine {
+        let db = Db::open(&Options::new(self.database_url.clone())).await.expect("a database");
+        spine_on(&self.dir, db, &self.vault, &self.clock, &self.entropy, &self.tables)
+    }
+
+    /// A connection past the spine, as an attacker with the database's password has.
+    ///
+    /// # Panics
+    /// Where the database does not open.
+    pub async fn attacker(&self) -> Db {
+        let options = Options { connections: 1, ..Options::new(self.database_url.clone()) };
+        Db::open(&options).await.expect("a database")
+    }
+
+    /// The folder of this world.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The present moment.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Moves the clock on.
+    pub fn advance(&self, span: Duration) {
+        self.clock.advance(span);
+    }
+
+    /// Circumstances of an act by `actor`, now, from 203.0.113.7.
+    #[must_use]
+    pub fn ctx(&self, actor: Actor) -> Ctx {
+        let origin = Origin {
+            address: Some(std::net::IpAddr::from([203, 0, 113, 7])),
+            agent: Some("testkit".to_owned()),
+            fingerprint: None,
+        };
+        Ctx::new(actor, self.now(), Arc::clone(&self.entropy) as Arc<dyn Entropy>)
+            .from_origin(origin)
+    }
+
+    /// A new account's id with its key.
+    ///
+    /// # Panics
+    /// Where the vault does not answer.
+    pub async fn person(&self) -> AccountId {
+        let id = AccountId::generate(self.now(), self.entropy.as_ref());
+        self.vault.create(spine::Subject::Account(id)).await.expect("a key");
+        id
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+fn spine_on(
+    dir: &TempDir,
+    db: Db,
+    vault: &Vault,
+    clock: &Arc<TestClock>,
+    entropy: &Arc<SeededEntropy>,
+    tables: &[Table],
+) -> Spine {
+    Spine::new(Parts {
+        db,
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        entropy: Arc::clone(entropy) as Arc<dyn Entropy>,
+        sealer: Arc::new(vault.clone()),
+        signer: Arc::new(vault.notary("test.stagedoor.example/log").expect("a signer")),
+        tables: tables.to_vec(),
+        node_dir: dir.path().to_owned(),
+        node: "node-1".to_owned(),
+    })
+}
