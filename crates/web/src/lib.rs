@@ -1,8 +1,8 @@
 //! What every room that speaks HTTP shares: problems, extractors, pages, cookies, documents.
 //!
 //! Promises, each quoted by its test:
-//! - **W1** every answer of 400 and above is one problem document (RFC 9457) or its page, made in
-//!   one place, with the request id; a broken part or a panic tells nothing else;
+//! - **W1** every refusal is one problem document (RFC 9457) or its page, made in one place, with
+//!   the request id; a broken part or a panic tells nothing else;
 //! - **W2** every answer carries the security headers, and nothing is cached unless it says so;
 //! - **W3** an unsafe request that our cookies authenticate is obeyed only where the browser
 //!   proves that our own page sent it; a form needs its token as well;

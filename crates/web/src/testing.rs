@@ -15,6 +15,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::response::Response;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, LOCATION, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt as _;
@@ -267,8 +268,23 @@ impl Client {
         self.send(request.body(Body::from(body)).expect("a request")).await
     }
 
-    /// Sends a request as it is, with the client's facts, cookies and key.
-    pub async fn send(&mut self, mut request: Request) -> Answer {
+    /// Goes where an answer leads.
+    pub async fn follow(&mut self, answer: &Answer) -> Answer {
+        self.get(answer.location()).await
+    }
+
+    /// Sends a request as it is, with the client's facts, cookies and key, and reads the answer
+    /// to its end; for a stream without an end there is [`Client::open`].
+    pub async fn send(&mut self, request: Request) -> Answer {
+        let (parts, body) = self.open(request).await.into_parts();
+        let limited = http_body_util::Limited::new(body, MAX_BODY_BYTES);
+        let bytes = limited.collect().await.expect("a body that ends").to_bytes();
+        let body = String::from_utf8_lossy(&bytes).into_owned();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Sends a request like [`Client::send`] and leaves the answer's body to be read.
+    pub async fn open(&mut self, mut request: Request) -> Response {
         request.extensions_mut().insert(self.facts.clone());
         if !self.cookies.is_empty() && !request.headers().contains_key(COOKIE) {
             let pairs: Vec<_> = self.cookies.iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -280,12 +296,8 @@ impl Client {
             request.headers_mut().insert(AUTHORIZATION, value);
         }
         let response = self.router.clone().oneshot(request).await.expect("infallible");
-        let (parts, body) = response.into_parts();
-        self.keep_cookies(&parts.headers);
-        let limited = http_body_util::Limited::new(body, MAX_BODY_BYTES);
-        let bytes = limited.collect().await.expect("a body that ends").to_bytes();
-        let body = String::from_utf8_lossy(&bytes).into_owned();
-        Answer { status: parts.status, headers: parts.headers, body }
+        self.keep_cookies(response.headers());
+        response
     }
 
     fn keep_cookies(&mut self, headers: &HeaderMap) {
