@@ -72,10 +72,8 @@ pub async fn check_schema(
     let mut faults = compare_columns(&db.columns().await?, tables);
     faults.extend(tables.iter().filter_map(misdeclared));
     faults.extend(statements.iter().filter_map(|statement| misplaced(statement, tables)));
-    for statement in statements {
-        if let Err(error) = db.prepare(statement).await {
-            faults.push(format!("{}: {}", statement.name, with_source(&error)));
-        }
+    for (name, error) in db.misfits(statements).await? {
+        faults.push(format!("{name}: {}", with_source(&error)));
     }
     if faults.is_empty() { Ok(()) } else { Err(Error::Schema(faults.join("\n"))) }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::AnyConnection;
 use sqlx::any::{AnyArguments, AnyPoolOptions};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool, Executor as _};
+use sqlx::{Any, AnyPool, Connection as _, Executor as _};
 
 use crate::writer::{self, Writer};
 use crate::{Error, FromRow, Row, Statement, Transaction, Value};
@@ -119,14 +119,27 @@ impl Db {
         Ok(Reader(self.pool.acquire().await?))
     }
 
-    /// Lets both databases check a statement against the schema, without running it.
+    /// Lets the database check statements against its schema, without running them. Returns those
+    /// that do not fit, with the database's words.
     ///
     /// # Errors
-    /// [`Error::Broken`] with the database's words where it does not fit.
-    pub async fn prepare(&self, statement: &Statement) -> Result<(), Error> {
-        let mut connection = self.pool.acquire().await?;
-        connection.prepare(sqlx::SqlStr::from_static(statement.text)).await?;
-        Ok(())
+    /// [`Error`] where the database does not answer.
+    pub async fn misfits(
+        &self,
+        statements: &[Statement],
+    ) -> Result<Vec<(&'static str, Error)>, Error> {
+        // Not a connection of the pool: what is prepared without values has other types in its
+        // cache than the same text with values.
+        let mut connection = self.pool.acquire().await?.detach();
+        let mut misfits = Vec::new();
+        for statement in statements {
+            let text = sqlx::SqlStr::from_static(statement.text);
+            if let Err(error) = connection.prepare(text).await {
+                misfits.push((statement.name, Error::from(error)));
+            }
+        }
+        connection.close().await?;
+        Ok(misfits)
     }
 
     /// Every table with its columns, as the database has them now, in order of name.
