@@ -2,13 +2,16 @@
 //! `cargo bench -p merkle`; compare ratios in one run, not times between machines.
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop at the first error")]
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use merkle::export::{ExportDir, ExportRules, verify_export};
 use merkle::key::{KeyKind, SeedSigner};
+use merkle::tile::encode_bundle;
 use merkle::{
-    Checkpoint, CompactRange, Hash, Policy, TileMap, TlogProof, grow, leaf_hash, prove_consistency,
-    prove_inclusion, verify_consistency, verify_inclusion,
+    Checkpoint, CompactRange, Hash, Policy, Resource, TileId, TileMap, TlogProof, grow, leaf_hash,
+    prove_consistency, prove_inclusion, verify_consistency, verify_inclusion,
 };
 
 const MILLION: u64 = 1_000_000;
@@ -84,5 +87,37 @@ fn prove_and_verify(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, append, prove_and_verify);
+struct Files(BTreeMap<String, Vec<u8>>);
+
+impl ExportDir for Files {
+    fn read(&self, path: &str, _: usize) -> Result<Option<Vec<u8>>, String> {
+        Ok(self.0.get(path).cloned())
+    }
+}
+
+fn check_export(c: &mut Criterion) {
+    let entry = |i: u64| [i.to_be_bytes(); 25].concat();
+    let leaves: Vec<_> = (0..MILLION).map(|i| leaf_hash(&entry(i))).collect();
+    let growth = grow(&CompactRange::new(), &leaves, &TileMap::new()).unwrap();
+    let mut files: BTreeMap<_, _> =
+        growth.tiles.into_iter().map(|tile| (Resource::Tile(tile.id).path(), tile.bytes)).collect();
+    for id in TileId::all(MILLION).take_while(|id| id.level() == 0) {
+        let first = id.first_leaf(0);
+        let entries: Vec<_> = (first..first + u64::from(id.width())).map(entry).collect();
+        files.insert(Resource::Entries(id).path(), encode_bundle(&entries).unwrap());
+    }
+    let key = SeedSigner::new("shop.example/log", KeyKind::Ed25519, &[1; 32]).unwrap();
+    let policy = Policy::new(vec![key.verifier().clone()]).unwrap();
+    let tree = Checkpoint::new("shop.example/log", MILLION, growth.range.root()).unwrap();
+    files.insert("checkpoint".to_owned(), tree.sign(&key).unwrap().to_string().into_bytes());
+    let files = Files(files);
+    let mut group = c.benchmark_group("1M export");
+    group.sample_size(10).throughput(Throughput::Elements(MILLION));
+    group.bench_function("check every entry, tile and root", |b| {
+        b.iter(|| verify_export(&files, &policy, &ExportRules::default(), &mut |_| {}).unwrap());
+    });
+    group.finish();
+}
+
+criterion_group!(benches, append, prove_and_verify, check_export);
 criterion_main!(benches);

@@ -210,6 +210,22 @@ fn cosignatures_bind_time_and_text() {
 }
 
 #[test]
+fn the_latest_time_is_the_end_of_63_bits() {
+    let witness = witness_key(0);
+    let with_time = |time_s: u64| {
+        let mut checkpoint = signed(3, leaf_hash(b"r"));
+        let message = format!("cosignature/v1\ntime {time_s}\n{}", checkpoint.claimed());
+        let signature = witness.sign(message.as_bytes()).unwrap();
+        let bytes = [&time_s.to_be_bytes()[..], &signature].concat();
+        checkpoint.add(Signature::new(witness.name(), witness.key_id(), bytes).unwrap()).unwrap();
+        policy(1, 1).verify(&checkpoint)
+    };
+    assert!(with_time(i64::MAX as u64).is_ok());
+    assert!(with_time(1 << 63).is_err());
+    assert!(with_time(u64::MAX).is_err());
+}
+
+#[test]
 fn a_key_holder_may_refuse() {
     struct Away;
     impl NoteSigner for Away {

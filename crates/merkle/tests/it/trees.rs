@@ -2,8 +2,8 @@
 
 use merkle::{
     CompactRange, Error, Hash, Resource, TileId, TileMap, TileReader as _, consistency_tiles, grow,
-    inclusion_tiles, leaf_hash, prove_consistency, prove_consistency_in, prove_inclusion,
-    prove_inclusion_in, root_at, verify_consistency, verify_inclusion,
+    inclusion_tiles, leaf_hash, node_hash, prove_consistency, prove_consistency_in,
+    prove_inclusion, prove_inclusion_in, root_at, verify_consistency, verify_inclusion,
 };
 use proptest::prelude::*;
 
@@ -86,6 +86,27 @@ fn any_change_to_a_proof_is_refused() {
         for mutant in mutants(&growth, &mut dice) {
             assert!(!grown(&mutant));
         }
+    }
+}
+
+#[test]
+fn a_root_made_for_a_padded_proof_is_refused() {
+    let (leaves, stray) = (numbered(13), leaf_hash(b"stray"));
+    let root = mth(&leaves);
+    for index in 0..13 {
+        let padded = [path(index, &leaves), vec![stray]].concat();
+        for above in [node_hash(&stray, &root), node_hash(&root, &stray)] {
+            let result = verify_inclusion(&leaves[index], index as u64, 13, &padded, &above);
+            let want = padded.len() - 1;
+            assert_eq!(result, Err(Error::ProofLength { got: want + 1, want }));
+        }
+    }
+    for old in 1..13 {
+        let padded = [consistency(old, &leaves), vec![stray]].concat();
+        let roots = (node_hash(&stray, &mth(&leaves[..old])), node_hash(&stray, &root));
+        let result = verify_consistency(old as u64, 13, &padded, &roots.0, &roots.1);
+        let want = padded.len() - 1;
+        assert_eq!(result, Err(Error::ProofLength { got: want + 1, want }));
     }
 }
 
@@ -249,5 +270,10 @@ fn nothing_grows_on_a_changed_tile() {
     short.insert(0, 2, vec![0; 32 * 87]);
     assert!(matches!(grow(&range, &leaves, &short), Err(Error::Tile { .. })));
     short.insert(0, 2, vec![0; 32 * 88 + 1]);
+    assert!(matches!(grow(&range, &leaves, &short), Err(Error::Tile { .. })));
+    // right hashes, and more than a tile can have
+    let mut long = map.tile(TileId::in_tree(0, 2, 600).unwrap()).unwrap().into_owned();
+    long.resize(32 * 257, 0);
+    short.insert(0, 2, long);
     assert!(matches!(grow(&range, &leaves, &short), Err(Error::Tile { .. })));
 }
