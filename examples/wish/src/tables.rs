@@ -1,0 +1,18 @@
+//! The tables of this room, declared: what each column holds, whose it is, and what erasure does.
+
+spine::tables! {
+    /// A wish of one account.
+    wish_wish: fact {
+        subject = "account", purpose = "to remind a customer when a show begins",
+        retain = "until dropped or erased", erase = delete,
+        columns {
+            id: Id, version: Version, account: Plain, text_sealed: Sealed, made_at: Time,
+            dropped_at: Time
+        }
+    }
+    /// How many wishes an account made in one hour.
+    wish_pace: upkeep {
+        subject = "account", purpose = "to notice programs", retain = "one day", erase = delete,
+        columns { account: Plain, hour: Plain, made: Plain }
+    }
+}

@@ -1,0 +1,54 @@
+//! A wish is made, seen and dropped by its owner, on both databases.
+
+use futures_util::future::join_all;
+use kernel::{AccountId, Actor};
+use spine::EventFilter;
+use testkit::{World, on_both};
+use wish::{Error, Make, Wishes};
+
+pub(crate) fn room() -> testkit::Room {
+    testkit::Room {
+        migrations: wish::MIGRATIONS.to_vec(),
+        tables: wish::TABLES.to_vec(),
+        statements: wish::statements(),
+    }
+}
+
+pub(crate) fn open(world: &World) -> Wishes {
+    Wishes::open(world.spine.clone(), world.vault.clone())
+}
+
+pub(crate) fn acting(world: &World, id: AccountId) -> kernel::Ctx {
+    world.ctx(Actor::Account { id, session: None })
+}
+
+on_both! { room;
+    // W1
+    async fn only_the_owner_sees_and_drops(world: &testkit::World) {
+        let (room, anna, ben) = (open(world), world.person().await, world.person().await);
+        let make = Make { account: anna, text: "the blue lamp".to_owned() };
+        let id = room.make(&acting(world, anna), make).await.unwrap();
+        let seen = room.of(anna, [0; 16]).await.unwrap();
+        assert_eq!(seen[0].text, "the blue lamp");
+        assert!(room.of(ben, [0; 16]).await.unwrap().is_empty());
+        let refused = room.drop_wish(&acting(world, ben), ben, id).await;
+        assert!(matches!(refused, Err(Error::NotFound)));
+        room.drop_wish(&acting(world, anna), anna, id).await.unwrap();
+        assert!(room.of(anna, [0; 16]).await.unwrap().is_empty());
+        world.spine.sequence().await.unwrap();
+        let filter = EventFilter { limit: 10, ..EventFilter::default() };
+        let told = world.spine.events(&filter).await.unwrap();
+        let kinds: Vec<_> = told.iter().map(|event| event.kind.as_str()).collect();
+        assert!(kinds.contains(&"wish.made") && kinds.contains(&"wish.dropped"), "{kinds:?}");
+    }
+
+    // W2
+    async fn of_eight_that_drop_one_does(world: &testkit::World) {
+        let (room, anna) = (open(world), world.person().await);
+        let make = Make { account: anna, text: "a show".to_owned() };
+        let id = room.make(&acting(world, anna), make).await.unwrap();
+        let ctx = acting(world, anna);
+        let all = join_all((0..8).map(|_| room.drop_wish(&ctx, anna, id))).await;
+        assert_eq!(all.iter().filter(|one| one.is_ok()).count(), 1);
+    }
+}
