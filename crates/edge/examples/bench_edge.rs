@@ -1,0 +1,114 @@
+//! The server of the side-by-side measurement in `bench/edge`: one thread, one upstream, and
+//! either nothing but the proxy or everything that a signed-in request passes.
+//!
+//! `bench_edge <listen> <upstream> <plain|full> [tls]`; prints the session cookie, then `ready`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use edge::{Bounds, Certificates, Config, Edge, Issuer, Tls};
+use kernel::{AccountId, Clock as _, SessionId, SystemClock, SystemEntropy};
+use web::feed::{Hub, Jwk, Jwks, Observations, PublisherId, RouteTable, Snapshot};
+
+type Failure = Box<dyn std::error::Error>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Failure> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [listen, upstream, mode, rest @ ..] = arguments.as_slice() else {
+        return Err("bench_edge <listen> <upstream> <plain|full> [tls]".into());
+    };
+    let full = mode == "full";
+    let keys = Ed25519KeyPair::generate()?;
+    let jwk = Jwk {
+        kty: "OKP".into(),
+        crv: "Ed25519".into(),
+        kid: "bench".into(),
+        x: URL_SAFE_NO_PAD.encode(keys.public_key().as_ref()),
+    };
+    let table: RouteTable = serde_json::from_value(table(upstream, full))?;
+    if let Some(problem) = table.problems().into_iter().next() {
+        return Err(problem.to_string().into());
+    }
+    let clock = Arc::new(SystemClock);
+    let snapshot = Snapshot::new(Arc::new(table), Arc::new(Jwks { keys: vec![jwk] }));
+    let hub = Hub::new(clock.clone(), snapshot);
+    let publisher = hub.publisher(PublisherId(1));
+    let header_keys = HashMap::from([("shop".to_owned(), vec![7; 32].into())]);
+    let running = Edge::start(Config {
+        listen: listen.parse()?,
+        tls: if rest.first().is_some_and(|word| word == "tls") { Some(tls()?) } else { None },
+        trusted_proxies: Vec::new(),
+        bounds: Bounds { client_connections_max: 4_096, ..Bounds::default() },
+        issuer: Issuer { issuer: "https://bench".into(), audience: "bench".into() },
+        header_keys,
+        forward_auth: None,
+        sign_in_path: "/auth/sign-in".into(),
+        clock,
+        entropy: Arc::new(SystemEntropy),
+        hub,
+        observations: Arc::new(Observations::new(1_000)),
+        minter: None,
+        core: axum::Router::new(),
+    })
+    .await?;
+    say(&token(&keys)?)?;
+    say("ready")?;
+    loop {
+        publisher.beat();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if running.local_addr().port() == 0 {
+            return Ok(());
+        }
+    }
+}
+
+fn say(line: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
+
+fn table(upstream: &str, full: bool) -> serde_json::Value {
+    let limit = |name: &str, per: &str| serde_json::json!({"name": name, "per": per, "requests": 1_000_000, "window_s": 1});
+    let limits =
+        if full { vec![limit("client", "client"), limit("session", "session")] } else { vec![] };
+    serde_json::json!({
+        "upstreams": [{
+            "name": "shop", "address": format!("http://{upstream}"), "idle_max": 256,
+            "header_key": full.then_some("shop"),
+        }],
+        "routes": [{
+            "name": "all", "path": {"prefix": "/"}, "upstream": "shop",
+            "access": if full { "session" } else { "open" },
+            "sensitive": full, "limits": limits,
+        }],
+    })
+}
+
+fn tls() -> Result<Tls, Failure> {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    let chain = made.cert.pem();
+    let key = made.signing_key.serialize_pem();
+    let certificates = Certificates::from_pem(chain.as_bytes(), key.as_bytes())?;
+    Ok(Tls { certificates, tls12: false })
+}
+
+fn token(keys: &Ed25519KeyPair) -> Result<String, Failure> {
+    let now = SystemClock.now();
+    let claims = serde_json::json!({
+        "iss": "https://bench", "aud": "bench", "iat": now.seconds(), "exp": now.seconds() + 600,
+        "sub": AccountId::generate(now, &SystemEntropy),
+        "sid": SessionId::generate(now, &SystemEntropy),
+        "kind": "customer", "roles": ["buyer"], "amr": ["pwd"], "auth_time": now.seconds(),
+    });
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","typ":"at+jwt","kid":"bench"}"#);
+    let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims)?));
+    let signature = URL_SAFE_NO_PAD.encode(keys.sign(signed.as_bytes()));
+    Ok(format!("{signed}.{signature}"))
+}

@@ -1,0 +1,365 @@
+//! Takes connections, speaks TLS, and gives each request to the stack.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
+use tower::Service as _;
+
+use crate::body::{AnswerBody, RequestBody};
+use crate::config::Config;
+use crate::connections::{Order, Signal};
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::exchange::{Asked, ConnectionFacts, Exchange};
+use crate::forward_auth::{self, Tell};
+use crate::identity::HeaderKey;
+use crate::proxy::Forward;
+use crate::recorder::{Ledger, Record, Recorder};
+use crate::routes::Found;
+use crate::stack::stack;
+use crate::state::{Inner, Parts};
+use crate::tls::{self, Replay};
+use crate::upstream::Tracked;
+
+/// The data plane.
+#[derive(Debug)]
+pub struct Edge;
+
+impl Edge {
+    /// Loads the feed's snapshot, then listens: no request is answered from an empty table.
+    ///
+    /// # Errors
+    /// [`Error`] where the configuration is wrong or the address is taken.
+    pub async fn start(config: Config) -> Result<Running, Error> {
+        config.check()?;
+        let acceptor = config.tls.as_ref().map(tls::server).transpose()?.map(TlsAcceptor::from);
+        let address = config.listen;
+        let listen = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let local = listener.local_addr().map_err(listen)?;
+        let mut feed = config.hub.subscribe();
+        let keys = config.header_keys.iter();
+        let header_keys =
+            keys.filter_map(|(id, key)| Some((id.clone(), HeaderKey::new(key.expose())?)));
+        let inner = Arc::new(Inner::new(Parts {
+            header_keys: header_keys.collect(),
+            bounds: config.bounds,
+            trusted: config.trusted_proxies,
+            sign_in_path: config.sign_in_path,
+            issuer: config.issuer,
+            forward_auth: config.forward_auth,
+            clock: config.clock,
+            entropy: config.entropy,
+            minter: config.minter,
+            core: config.core,
+            observations: config.observations,
+        }));
+        if let Some(first) = feed.next().await {
+            inner.take(first);
+        }
+        inner.background.spawn(Arc::clone(&inner).follow(feed));
+        inner.background.spawn(Arc::clone(&inner).sweep());
+        inner.background.spawn(accept(Arc::clone(&inner), listener, acceptor));
+        Ok(Running { local, inner })
+    }
+}
+
+/// An edge that listens. Dropping it ends it at once.
+pub struct Running {
+    local: SocketAddr,
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("local", &self.local).finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Whether the feed has been silent for too long.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.inner.is_stale(self.inner.clock.now())
+    }
+
+    /// Whether a position of the feed is in force here.
+    #[must_use]
+    pub fn has(&self, position: web::feed::Position) -> bool {
+        self.inner.has(position)
+    }
+
+    /// Open connections, and long-lived streams among them and besides.
+    #[must_use]
+    pub fn open(&self) -> (usize, usize) {
+        (self.inner.connections.len(), self.inner.long_lived.len())
+    }
+
+    /// Stops taking connections, lets what is under way finish, and ends what has not finished
+    /// after `deadline`.
+    pub async fn drain(self, deadline: Duration) {
+        let inner = &self.inner;
+        inner.closing.cancel();
+        inner.connections.drain();
+        inner.tasks.close();
+        if timeout(deadline, inner.tasks.wait()).await.is_err() {
+            inner.long_lived.close(|_| true);
+            inner.connections.kill();
+            let _ = timeout(Duration::from_secs(1), inner.tasks.wait()).await;
+        }
+        inner.stop.cancel();
+        inner.background.close();
+        let _ = timeout(Duration::from_secs(1), inner.background.wait()).await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.inner.closing.cancel();
+        self.inner.long_lived.close(|_| true);
+        self.inner.connections.kill();
+        self.inner.stop.cancel();
+    }
+}
+
+async fn accept(edge: Arc<Inner>, listener: TcpListener, acceptor: Option<TlsAcceptor>) {
+    loop {
+        let taken = tokio::select! {
+            () = edge.closing.cancelled() => return,
+            taken = listener.accept() => taken,
+        };
+        let (socket, peer) = match taken {
+            Ok(taken) => taken,
+            Err(error) => {
+                // Out of file descriptors: some will be given back.
+                tracing::warn!(%error, "a connection could not be taken");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let peer = peer.ip().to_canonical();
+        let now = edge.clock.now();
+        let trusted = edge.trusts(peer);
+        let Some(place) = edge.connections.enter(peer, trusted) else {
+            edge.observe(peer, "edge.too_many_connections", now);
+            continue;
+        };
+        if !trusted && edge.blocks.load().of(peer, now).is_some() {
+            edge.observe(peer, "edge.blocked", now);
+            continue;
+        }
+        let _ = socket.set_nodelay(true);
+        let facts = ConnectionFacts::new(peer, trusted, acceptor.is_some(), place);
+        let connection = Connection { edge: Arc::clone(&edge), facts };
+        edge.tasks.spawn(connection.run(socket, acceptor.clone()));
+    }
+}
+
+/// One connection before its first request.
+struct Connection {
+    edge: Arc<Inner>,
+    facts: ConnectionFacts,
+}
+
+impl Connection {
+    async fn run(mut self, mut socket: TcpStream, acceptor: Option<TlsAcceptor>) {
+        let Some(acceptor) = acceptor else { return self.http1(socket).await };
+        let handshake = async {
+            let (first, ja4) =
+                tls::first_words(&mut socket, self.edge.bounds.hello_max_bytes).await?;
+            let stream = acceptor.accept(Replay::new(first, socket)).await?;
+            Ok::<_, std::io::Error>((stream, ja4))
+        };
+        let span = Duration::from_millis(self.edge.bounds.handshake_ms);
+        let (stream, ja4) = match timeout(span, handshake).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) | Err(_) => {
+                self.edge.observe(self.facts.peer, "edge.tls", self.edge.clock.now());
+                return;
+            }
+        };
+        self.facts.fingerprint = ja4;
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            self.http2(stream).await;
+        } else {
+            self.http1(stream).await;
+        }
+    }
+
+    async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, socket: S) {
+        let ledger = Arc::new(Ledger::default());
+        let recorder = Recorder::new(socket, &self.edge.bounds, Arc::clone(&ledger));
+        let facts = Arc::new(self.facts);
+        let edge = self.edge;
+        let signal = Arc::clone(&facts.place.signal);
+        let service = service_fn(|request| {
+            let record = ledger.take().unwrap_or_else(Record::unseen);
+            answer(Arc::clone(&edge), Arc::clone(&facts), Arc::clone(&ledger), record, request)
+        });
+        let connection = http1::Builder::new()
+            .header_read_timeout(None)
+            .max_headers(100)
+            .serve_connection(recorder, service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        drive(connection.as_mut(), &signal, None, |c| c.graceful_shutdown()).await;
+    }
+
+    async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, socket: S) {
+        let ledger = Arc::new(Ledger::default());
+        let facts = Arc::new(self.facts);
+        let edge = self.edge;
+        let signal = Arc::clone(&facts.place.signal);
+        let idle =
+            Idle { ledger: Arc::clone(&ledger), span: Duration::from_millis(edge.bounds.idle_ms) };
+        let bounds = edge.bounds;
+        let tasks = edge.tasks.clone();
+        let service = service_fn(move |request| {
+            let (edge, facts) = (Arc::clone(&edge), Arc::clone(&facts));
+            answer(edge, facts, Arc::clone(&ledger), Record::unseen(), request)
+        });
+        let list_max = u32::try_from(bounds.head_max_bytes).unwrap_or(u32::MAX);
+        let connection = http2::Builder::new(Tracked(tasks))
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(bounds.streams_max)
+            .max_pending_accept_reset_streams(bounds.resets_max)
+            .max_local_error_reset_streams(bounds.resets_max.saturating_mul(4))
+            .max_header_list_size(list_max)
+            .max_send_buf_size(256 * 1024)
+            .keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(20))
+            .serve_connection(TokioIo::new(socket), service);
+        let mut connection = pin!(connection);
+        drive(connection.as_mut(), &signal, Some(idle), |c| c.graceful_shutdown()).await;
+    }
+}
+
+/// When a connection without requests ends (HTTP/1 looks after this itself).
+struct Idle {
+    ledger: Arc<Ledger>,
+    span: Duration,
+}
+
+/// Runs a connection to its end, or to the end that it is ordered to.
+async fn drive<C>(
+    mut connection: Pin<&mut C>,
+    signal: &Signal,
+    idle: Option<Idle>,
+    finish: impl Fn(Pin<&mut C>),
+) where
+    C: Future<Output = Result<(), hyper::Error>>,
+{
+    let mut last = None;
+    let mut idle_by: Option<Instant> = None;
+    let mut timer = Deadline::new(Instant::now() + Duration::from_secs(60));
+    std::future::poll_fn(|cx| {
+        loop {
+            match signal.poll(cx, last) {
+                Poll::Ready(Order::Kill) => return Poll::Ready(()),
+                Poll::Ready(Order::Drain) => {
+                    last = Some(Order::Drain);
+                    finish(connection.as_mut());
+                }
+                Poll::Pending => break,
+            }
+        }
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            if let Err(error) = ended {
+                tracing::trace!(%error, "a connection ended");
+            }
+            return Poll::Ready(());
+        }
+        let Some(idle) = &idle else { return Poll::Pending };
+        if !idle.ledger.is_idle() {
+            idle_by = None;
+            return Poll::Pending;
+        }
+        let by = *idle_by.get_or_insert_with(|| Instant::now() + idle.span);
+        if timer.poll(cx, by).is_pending() {
+            return Poll::Pending;
+        }
+        if last.is_some() {
+            return Poll::Ready(());
+        }
+        last = Some(Order::Drain);
+        idle_by = None;
+        finish(connection.as_mut());
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// One request, from hyper to its answer.
+async fn answer(
+    edge: Arc<Inner>,
+    facts: Arc<ConnectionFacts>,
+    ledger: Arc<Ledger>,
+    record: Record,
+    mut request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    let busy = ledger.begin();
+    let websocket = record.websocket;
+    let upgrade = websocket.then(|| hyper::upgrade::on(&mut request));
+    let asked = websocket.then(|| Asked::new(ledger));
+    let (mut head, body) = request.into_parts();
+    head.extensions.clear();
+    let (body, fate) = RequestBody::new(body);
+    let exchange = Exchange {
+        now: edge.clock.now(),
+        client: facts.peer,
+        https: facts.tls,
+        edge,
+        connection: facts,
+        head,
+        body,
+        fate,
+        record,
+        asked,
+        upgrade,
+        found: Found::Nothing,
+        session: None,
+        claim_fault: None,
+        notes: crate::exchange::Notes::default(),
+    };
+    let Ok(mut answer) = through(exchange).await;
+    answer.body_mut().keep_busy(busy);
+    Ok(answer)
+}
+
+async fn through(mut exchange: Exchange) -> Result<Response<AnswerBody>, Infallible> {
+    let edge = Arc::clone(&exchange.edge);
+    let Some(config) = &edge.forward_auth else { return stack(Forward).call(exchange).await };
+    if exchange.head.uri.path() != config.path || exchange.record.flaw.is_some() {
+        return stack(Forward).call(exchange).await;
+    }
+    match forward_auth::question(&mut exchange, config) {
+        Ok(dialect) => {
+            let Ok(answer) = Box::pin(stack(Tell).call(exchange)).await;
+            Ok(forward_auth::in_dialect(answer, dialect))
+        }
+        Err(refused) => {
+            exchange.observe(refused.code());
+            Ok(exchange.refuse(refused))
+        }
+    }
+}

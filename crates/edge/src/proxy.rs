@@ -1,0 +1,305 @@
+//! Forwards what has passed the stack: to our own paths in this process, or to an upstream.
+//! Bodies stream both ways; nothing is gathered.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::header::{CONTENT_TYPE, COOKIE, FORWARDED, HOST, SET_COOKIE, VIA};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+use tokio::time::Instant;
+use tower::{Service, ServiceExt as _};
+use web::feed::{Protocol, Standing};
+
+use crate::body::{AnswerBody, BodyFault, RequestBody, strip_hop_by_hop};
+use crate::exchange::{Answer, Exchange, Refused, SESSION_COOKIE, contains, forwarded};
+use crate::long_lived::{Owner, Place};
+use crate::routes::{Entry, Found};
+use crate::tunnel;
+use crate::upstream::{FromUpstream, SendFault, Source, Upstream};
+
+/// The head of a request as it came, in the extensions of requests to our own paths: order, case
+/// and spaces of its fields tell programs apart. Empty for HTTP/2.
+#[derive(Clone, Debug)]
+pub struct RawHead(pub bytes::Bytes);
+
+/// The last service of the stack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forward;
+
+impl Service<Exchange> for Forward {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Answer, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, exchange: Exchange) -> Self::Future {
+        match exchange.found.clone() {
+            Found::Route(entry) if exchange.record.websocket => {
+                Box::pin(async move { Ok(tunnel::open(exchange, entry).await) })
+            }
+            Found::Route(entry) => Box::pin(async move { Ok(forward(exchange, entry).await) }),
+            Found::Own => Box::pin(async move { Ok(own(exchange).await) }),
+            Found::OtherMethod | Found::Nothing => {
+                let refused = Refused::new(404, "edge.no_route", "There is nothing here.");
+                Box::pin(async move { Ok(exchange.refuse(refused)) })
+            }
+        }
+    }
+}
+
+/// Our own paths answer in this process.
+async fn own(mut exchange: Exchange) -> Answer {
+    let facts = exchange.facts();
+    let body = std::mem::replace(&mut exchange.body, RequestBody::none());
+    let mut request = Request::new(axum::body::Body::new(body));
+    *request.method_mut() = exchange.head.method.clone();
+    *request.uri_mut() = exchange.head.uri.clone();
+    *request.version_mut() = exchange.head.version;
+    *request.headers_mut() = std::mem::take(&mut exchange.head.headers);
+    request.extensions_mut().insert(facts);
+    request.extensions_mut().insert(RawHead(std::mem::take(&mut exchange.record.raw)));
+    let core = exchange.edge.core.clone();
+    let Ok(response) = core.oneshot(request).await;
+    let (mut head, body) = response.into_parts();
+    exchange.notes.apply(&mut head.headers);
+    Response::from_parts(head, AnswerBody::core(body))
+}
+
+async fn forward(mut exchange: Exchange, entry: Arc<Entry>) -> Answer {
+    let Some(permit) = entry.upstream.enter() else {
+        let refused = Refused::new(503, "edge.upstream_full", "Too many requests are under way.");
+        return exchange.refuse(refused.retry_after(1));
+    };
+    let request = match outgoing(&mut exchange, &entry.upstream) {
+        Ok(request) => request,
+        Err(refused) => return exchange.refuse(refused),
+    };
+    let times = &entry.route.timeouts;
+    let until =
+        (times.total_ms > 0).then(|| Instant::now() + Duration::from_millis(times.total_ms));
+    let sent = entry.upstream.send(request, times, &exchange.edge.background);
+    let sent = match until {
+        Some(until) => tokio::time::timeout_at(until, sent).await.unwrap_or(Err(SendFault::Late)),
+        None => sent.await,
+    };
+    let response = match sent {
+        Ok(response) => response,
+        Err(fault) => {
+            let refused = no_answer(&exchange, &entry, fault);
+            return exchange.refuse(refused);
+        }
+    };
+    let idle = Duration::from_millis(times.response_idle_ms);
+    let idle = (times.response_idle_ms > 0).then_some(idle);
+    let events = is_event_stream(response.headers());
+    let place = match events.then(|| place(&exchange)) {
+        Some(Err(refused)) => return exchange.refuse(refused),
+        Some(Ok(place)) => Some(place),
+        None => None,
+    };
+    // An event stream may be silent for as long as nothing happens.
+    let (idle, until) = if events { (None, None) } else { (idle, until) };
+    let wrap =
+        |source: Source| AnswerBody::upstream(FromUpstream::new(source, permit, idle, until));
+    incoming(exchange, response.map(wrap), place)
+}
+
+/// A place among the long-lived streams, unless the session has ended just now.
+pub(crate) fn place(exchange: &Exchange) -> Result<Place, Refused> {
+    let session = exchange.session.as_ref();
+    let owner = Owner {
+        session: session.map(|session| (session.id, session.account)),
+        client: exchange.client,
+    };
+    let Some(place) = exchange.edge.long_lived.enter(owner) else {
+        let refused = Refused::new(503, "edge.streams_full", "Too many streams are open.");
+        return Err(refused.retry_after(5));
+    };
+    // An end between the check and the place would be missed by both.
+    let ended = session.is_some_and(|session| exchange.edge.standing(session) == Standing::Ended);
+    if ended { Err(Refused::new(401, "session.ended", "Sign in first.")) } else { Ok(place) }
+}
+
+fn no_answer(exchange: &Exchange, entry: &Entry, fault: SendFault) -> Refused {
+    let upstream = entry.upstream.config.name.as_str();
+    match exchange.fate.as_ref().and_then(crate::body::Fate::fault) {
+        Some(BodyFault::TooLarge) => {
+            let detail = format!("The body may have at most {} bytes.", entry.route.body_max_bytes);
+            return Refused::new(413, "edge.body_too_large", detail).closing();
+        }
+        Some(BodyFault::Slow) => {
+            return Refused::new(408, "edge.body_slow", "The body came too slowly.").closing();
+        }
+        Some(BodyFault::Broken | BodyFault::Response | BodyFault::Closed) => {
+            return Refused::new(400, "edge.body_broken", "The body broke off.").closing();
+        }
+        None => {}
+    }
+    tracing::warn!(upstream, ?fault, "no answer from an upstream");
+    match fault {
+        SendFault::Late => {
+            Refused::new(504, "edge.upstream_late", "The shop does not answer in time.").closing()
+        }
+        SendFault::Gone | SendFault::Body => {
+            Refused::new(502, "edge.upstream_gone", "The shop cannot be reached.").closing()
+        }
+    }
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// The request as the upstream gets it.
+pub(crate) fn outgoing(
+    exchange: &mut Exchange,
+    upstream: &Upstream,
+) -> Result<Request<RequestBody>, Refused> {
+    let mut headers = std::mem::take(&mut exchange.head.headers);
+    hide_cookies(&mut headers);
+    tell_way(exchange, &mut headers);
+    if !upstream.config.keep_host {
+        headers.insert(HOST, upstream.host.clone());
+    }
+    headers.append(VIA, exchange.edge.via.clone());
+    let body = std::mem::replace(&mut exchange.body, RequestBody::none());
+    let mut request = Request::new(body);
+    *request.method_mut() = exchange.head.method.clone();
+    *request.uri_mut() = match upstream.config.protocol {
+        Protocol::Http1 => origin_form(&mut exchange.head.uri),
+        Protocol::Http2 => {
+            let host = headers.remove(HOST);
+            absolute_form(&exchange.head.uri, host.as_ref())
+                .ok_or_else(|| Refused::new(400, "hygiene.target", "The target is not usable."))?
+        }
+    };
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// Path and query only; the same bytes that were matched.
+fn origin_form(uri: &mut Uri) -> Uri {
+    if uri.authority().is_none() && uri.scheme().is_none() {
+        return uri.clone();
+    }
+    let target = uri.path_and_query().cloned();
+    target.map_or_else(|| Uri::from(PathAndQuery::from_static("/")), Uri::from)
+}
+
+fn absolute_form(uri: &Uri, host: Option<&HeaderValue>) -> Option<Uri> {
+    let authority = Authority::try_from(host?.as_bytes()).ok()?;
+    let target = uri.path_and_query()?.clone();
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(authority);
+    parts.path_and_query = Some(target);
+    Uri::from_parts(parts).ok()
+}
+
+/// The session's secrets are nobody's but ours: the upstream gets the signed headers instead.
+fn hide_cookies(headers: &mut HeaderMap) {
+    let ours = SESSION_COOKIE.as_bytes();
+    if !headers.get_all(COOKIE).iter().any(|value| contains(value.as_bytes(), ours)) {
+        return;
+    }
+    let mut kept = Vec::new();
+    for value in headers.get_all(COOKIE) {
+        for pair in value.as_bytes().split(|byte| *byte == b';') {
+            let pair = pair.trim_ascii();
+            if !pair.is_empty() && !pair.starts_with(ours) {
+                if !kept.is_empty() {
+                    kept.extend_from_slice(b"; ");
+                }
+                kept.extend_from_slice(pair);
+            }
+        }
+    }
+    headers.remove(COOKIE);
+    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(kept))
+        && !value.is_empty()
+    {
+        headers.insert(COOKIE, value);
+    }
+}
+
+/// Tells the upstream the way that the request came. What a stranger said of it is dropped;
+/// what a trusted proxy said is continued.
+fn tell_way(exchange: &Exchange, headers: &mut HeaderMap) {
+    let connection = &exchange.connection;
+    let proto = HeaderValue::from_static(if exchange.https { "https" } else { "http" });
+    let host = headers.get(HOST).cloned();
+    if connection.trusted {
+        let mut line = Vec::new();
+        for value in headers.get_all(X_FORWARDED_FOR) {
+            line.extend_from_slice(value.as_bytes());
+            line.extend_from_slice(b", ");
+        }
+        line.extend_from_slice(connection.peer_text.as_bytes());
+        if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(line)) {
+            headers.insert(X_FORWARDED_FOR, value);
+        }
+        let way = host.as_ref().and_then(|h| forwarded(exchange.client, exchange.https, h));
+        set_or_remove(headers, FORWARDED, way);
+    } else {
+        headers.insert(X_FORWARDED_FOR, connection.peer_text.clone());
+        let way = host.as_ref().and_then(|host| connection.forwarded(host));
+        set_or_remove(headers, FORWARDED, way);
+    }
+    headers.insert(X_FORWARDED_PROTO, proto);
+    set_or_remove(headers, X_FORWARDED_HOST, host);
+    headers.remove("x-real-ip");
+    headers.remove("x-forwarded-port");
+}
+
+fn set_or_remove(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    match value {
+        Some(value) => headers.insert(name, value),
+        None => headers.remove(name),
+    };
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// The answer as the client gets it.
+pub(crate) fn incoming(exchange: Exchange, mut answer: Answer, place: Option<Place>) -> Answer {
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        strip_hop_by_hop(answer.headers_mut());
+    }
+    let headers = answer.headers_mut();
+    strip_claims(headers);
+    headers.append(VIA, exchange.edge.via.clone());
+    exchange.notes.apply(headers);
+    if let Some(place) = place {
+        answer.body_mut().watch(place);
+    }
+    answer
+}
+
+/// An upstream may neither speak in our name nor set our cookies.
+fn strip_claims(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("x-stagedoor-")).cloned().collect();
+    for name in named {
+        headers.remove(name);
+    }
+    let ours = |value: &HeaderValue| value.as_bytes().trim_ascii().starts_with(b"__Host-stagedoor");
+    if headers.get_all(SET_COOKIE).iter().any(ours) {
+        let kept: Vec<HeaderValue> =
+            headers.get_all(SET_COOKIE).iter().filter(|value| !ours(value)).cloned().collect();
+        headers.remove(SET_COOKIE);
+        for value in kept {
+            headers.append(SET_COOKIE, value);
+        }
+    }
+}

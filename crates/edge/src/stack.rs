@@ -1,0 +1,571 @@
+//! The stack: what every request passes, in this order, and nothing else decides.
+//!
+//! 1. [`Facts`]: hygiene of what hyper read, the client behind trusted proxies, and away with
+//!    every header that only we may set or that belongs to one connection
+//! 2. [`Blocked`]: clients that the feed blocks
+//! 3. [`Routed`]: the path in its one form, the route, the size of the body
+//! 4. [`Limited`]: limits per client and per route
+//! 5. [`Known`]: whose session it is; an expired token is minted anew
+//! 6. [`LimitedWho`]: limits per session and per account
+//! 7. [`Admitted`]: whether the route is for them
+//! 8. [`Fresh`]: whether what we know is fresh enough for a sensitive route
+//! 9. [`Told`]: the signed identity headers
+//!
+//! and behind them the service that forwards ([`crate::proxy::Forward`]) or that answers another
+//! proxy ([`crate::forward_auth::Tell`]).
+
+use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::{BoxFuture, Either, Ready, ready};
+use http::HeaderName;
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, ORIGIN, VIA};
+use tower::{Layer, Service, ServiceBuilder};
+use web::feed::{Access, Per, Standing};
+
+use crate::body::{Pace, strip_hop_by_hop};
+use crate::exchange::{Answer, Exchange, Refused, SESSION_COOKIE, TOKEN_COOKIE, contains};
+use crate::forwarded;
+use crate::head::{self, Flaw};
+use crate::path;
+use crate::routes::{Found, Rules};
+use crate::session::TokenFault;
+use crate::token::members;
+
+/// One step that decides at once.
+pub(crate) trait Check {
+    /// Looks at the request and what is known of it; may add to that.
+    fn check(exchange: &mut Exchange) -> Result<(), Refused>;
+}
+
+/// The layer of a [`Check`].
+pub(crate) struct Step<C>(PhantomData<fn() -> C>);
+
+/// The service of a [`Check`] around the next.
+pub(crate) struct Checked<C, S> {
+    inner: S,
+    check: PhantomData<fn() -> C>,
+}
+
+impl<C, S: Clone> Clone for Checked<C, S> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), check: PhantomData }
+    }
+}
+
+impl<C, S> Layer<S> for Step<C> {
+    type Service = Checked<C, S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Checked { inner, check: PhantomData }
+    }
+}
+
+type Done = Ready<Result<Answer, Infallible>>;
+
+impl<C, S> Service<Exchange> for Checked<C, S>
+where
+    C: Check,
+    S: Service<Exchange, Response = Answer, Error = Infallible>,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Either<Done, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut exchange: Exchange) -> Self::Future {
+        match C::check(&mut exchange) {
+            Ok(()) => Either::Right(self.inner.call(exchange)),
+            Err(refused) => Either::Left(ready(Ok(exchange.refuse(refused)))),
+        }
+    }
+}
+
+const fn step<C: Check>() -> Step<C> {
+    Step(PhantomData)
+}
+
+/// The whole stack around a last service.
+pub(crate) fn stack<S>(
+    last: S,
+) -> impl Service<Exchange, Response = Answer, Error = Infallible, Future: Send + 'static> + Clone
+where
+    S: Service<Exchange, Response = Answer, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + 'static,
+{
+    ServiceBuilder::new()
+        .layer(step::<Facts>())
+        .layer(step::<Blocked>())
+        .layer(step::<Routed>())
+        .layer(step::<Limited>())
+        .layer(Known)
+        .layer(step::<LimitedWho>())
+        .layer(step::<Admitted>())
+        .layer(step::<Fresh>())
+        .layer(step::<Told>())
+        .service(last)
+}
+
+/// Who the client is, and what of its words may go on.
+struct Facts;
+
+impl Check for Facts {
+    fn check(exchange: &mut Exchange) -> Result<(), Refused> {
+        if let Some(flaw) = exchange.record.flaw {
+            exchange.observe(flaw.code());
+            return Err(Refused::flaw(flaw));
+        }
+        if let Err(flaw) = tidy(exchange) {
+            exchange.observe(flaw.code());
+            return Err(Refused::flaw(flaw));
+        }
+        let edge = Arc::clone(&exchange.edge);
+        if exchange.connection.trusted {
+            let headers = &exchange.head.headers;
+            let lists = headers.get_all(forwarded_for()).iter().map(http::HeaderValue::as_bytes);
+            exchange.client = forwarded::client(exchange.connection.peer, lists, &edge.trusted);
+            let proto = headers.get("x-forwarded-proto");
+            exchange.https |= proto.is_some_and(|proto| proto == "https");
+        }
+        if headers_via_loop(exchange) {
+            exchange.observe("edge.loop");
+            return Err(Refused::new(508, "edge.loop", "The request came back to where it was."));
+        }
+        Ok(())
+    }
+}
+
+const fn forwarded_for() -> HeaderName {
+    HeaderName::from_static("x-forwarded-for")
+}
+
+fn headers_via_loop(exchange: &Exchange) -> bool {
+    let mut via = exchange.head.headers.get_all(VIA).iter();
+    via.any(|value| contains(value.as_bytes(), exchange.edge.pseudonym.as_bytes()))
+}
+
+/// Fields that `Connection` must not name away (they mean something to the upstream).
+const KEPT: [&[u8]; 12] = [
+    b"host",
+    b"cookie",
+    b"authorization",
+    b"content-length",
+    b"content-type",
+    b"content-encoding",
+    b"origin",
+    b"referer",
+    b"forwarded",
+    b"via",
+    b"expect",
+    b"user-agent",
+];
+
+/// Checks what both versions of HTTP share, puts Host in place, and strips.
+fn tidy(exchange: &mut Exchange) -> Result<(), Flaw> {
+    let head = &mut exchange.head;
+    if !head::is_method(head.method.as_str().as_bytes()) {
+        return Err(Flaw::Method);
+    }
+    if head.version >= http::Version::HTTP_2 {
+        let authority = head.uri.authority().ok_or(Flaw::HostMissing)?.as_str();
+        if !head::is_host(authority.as_bytes()) {
+            return Err(Flaw::HostValue);
+        }
+        let mut hosts = head.headers.get_all(HOST).iter();
+        if hosts.any(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())) {
+            return Err(Flaw::HostMismatch);
+        }
+        let host = authority.parse().map_err(|_| Flaw::HostValue)?;
+        head.headers.insert(HOST, host);
+        if head.headers.contains_key(CONNECTION) || head.headers.contains_key("upgrade") {
+            return Err(Flaw::Connection);
+        }
+    }
+    if let Some(expect) = head.headers.get(EXPECT)
+        && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(Flaw::Expectation);
+    }
+    for value in head.headers.get_all(CONNECTION) {
+        for name in members(value.as_bytes()) {
+            let lower = name.to_ascii_lowercase();
+            let ours = lower.starts_with(b"x-stagedoor-") || lower.starts_with(b"x-forwarded-");
+            if ours || KEPT.contains(&lower.as_slice()) {
+                return Err(Flaw::Connection);
+            }
+        }
+    }
+    strip_hop_by_hop(&mut head.headers);
+    head.headers.remove(EXPECT);
+    strip_ours(&mut head.headers, exchange.record.underscore);
+    Ok(())
+}
+
+/// Removes what only the edge may say, and names with underscores, which CGI and its heirs read
+/// as if they had hyphens.
+fn strip_ours(headers: &mut http::HeaderMap, underscores: bool) {
+    let wrong = |name: &&HeaderName| {
+        let name = name.as_str();
+        name.starts_with("x-stagedoor-") || (underscores && name.contains('_'))
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(wrong).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Clients that the feed blocks.
+struct Blocked;
+
+impl Check for Blocked {
+    fn check(exchange: &mut Exchange) -> Result<(), Refused> {
+        if exchange.edge.blocks.load().of(exchange.client, exchange.now).is_none() {
+            return Ok(());
+        }
+        exchange.observe("edge.blocked");
+        Err(Refused::new(403, "edge.blocked", "Requests from here are not taken.").closing())
+    }
+}
+
+/// Where it goes.
+struct Routed;
+
+impl Check for Routed {
+    fn check(exchange: &mut Exchange) -> Result<(), Refused> {
+        let target = exchange.head.uri.path();
+        let query = exchange.head.uri.query().unwrap_or_default();
+        let path = match path::decoded(target) {
+            Ok(path) if path::is_query(query) => path,
+            Ok(_) | Err(_) => {
+                exchange.observe(Flaw::Path.code());
+                return Err(Refused::flaw(Flaw::Path));
+            }
+        };
+        let host = exchange.head.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let host = without_port(host.unwrap_or_default());
+        let routes = exchange.edge.routes.load();
+        let found = routes.find(host, &path, exchange.head.method.as_str());
+        let pace = match &found {
+            Found::Own => Pace {
+                max_bytes: exchange.edge.bounds.own_body_max_bytes,
+                idle: std::time::Duration::from_secs(10),
+                min_bytes: exchange.edge.bounds.body_min_bytes,
+            },
+            Found::Route(entry) => Pace {
+                max_bytes: entry.route.body_max_bytes,
+                idle: entry.body_idle,
+                min_bytes: exchange.edge.bounds.body_min_bytes,
+            },
+            Found::OtherMethod => {
+                return Err(Refused::new(405, "edge.method", "Not with this method."));
+            }
+            Found::Nothing => {
+                return Err(Refused::new(404, "edge.no_route", "There is nothing here."));
+            }
+        };
+        let length = exchange.head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+        let length = length.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        if length > pace.max_bytes {
+            let detail = format!("The body may have at most {} bytes.", pace.max_bytes);
+            return Err(Refused::new(413, "edge.body_too_large", detail).closing());
+        }
+        if exchange.record.websocket && !found.takes_websocket() {
+            return Err(Refused::new(403, "edge.no_websocket", "No WebSocket here."));
+        }
+        exchange.body.set_pace(pace);
+        exchange.found = found;
+        Ok(())
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(at) if !host.ends_with(']') => host.get(..at).unwrap_or(host),
+        _ => host,
+    }
+}
+
+/// Limits that need no session.
+struct Limited;
+
+impl Check for Limited {
+    fn check(exchange: &mut Exchange) -> Result<(), Refused> {
+        count(exchange, |rules| &rules.before)
+    }
+}
+
+/// Limits of the session and the account.
+struct LimitedWho;
+
+impl Check for LimitedWho {
+    fn check(exchange: &mut Exchange) -> Result<(), Refused> {
+        count(exchange, |rules| &rules.after)
+    }
+}
+
+fn count(
+    exchange: &mut Exchange,
+    which: fn(&Rules) -> &Vec<crate::limits::Rule>,
+) -> Result<(), Refused> {
+    let routes;
+    let found = exchange.found.clone();
+    let rules = match &found {
+        Found::Route(entry) => &entry.rules,
+        Found::Own => {
+            routes = exchange.edge.routes.load();
+            &routes.own_rules
+        }
+        Found::OtherMethod | Found::Nothing => return Ok(()),
+    };
+    if rules.policy.is_none() {
+        return Ok(());
+    }
+    exchange.notes.policy(rules.policy.as_ref());
+    for rule in which(rules) {
+        let session = exchange.session.as_deref();
+        let who = match (rule.limit.per, session) {
+            (Per::Route, _) => [0; 16],
+            (Per::Session, Some(session)) => *session.id.as_bytes(),
+            (Per::Account, Some(session)) => *session.account.as_bytes(),
+            (Per::Client | Per::Session | Per::Account, _) => client_key(exchange.client),
+        };
+        let verdict = exchange.edge.limits.count(rule, &who, exchange.now.micros());
+        exchange.notes.limit(rule, verdict);
+        if !verdict.allowed {
+            exchange.edge.observations.note(exchange.client, &rule.observed, exchange.now);
+            return Err(Refused::limited(rule, verdict));
+        }
+    }
+    Ok(())
+}
+
+/// An IPv4 address, or the /64 of an IPv6 one, as 16 bytes.
+fn client_key(client: std::net::IpAddr) -> [u8; 16] {
+    match web::feed::Net::of_client(client).address() {
+        std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        std::net::IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// Whose session it is. The only step that may wait: for identity, when the token has expired.
+#[derive(Clone, Copy)]
+struct Known;
+
+/// The service of [`Known`].
+#[derive(Clone)]
+struct Knowing<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for Known {
+    type Service = Knowing<S>;
+
+    fn layer(&self, inner: S) -> Knowing<S> {
+        Knowing { inner }
+    }
+}
+
+impl<S> Service<Exchange> for Knowing<S>
+where
+    S: Service<Exchange, Response = Answer, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + 'static,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Answer, Infallible>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut exchange: Exchange) -> Self::Future {
+        // Our own paths look at the cookies themselves.
+        if matches!(exchange.found, Found::Own) {
+            return Either::Left(self.inner.call(exchange));
+        }
+        match recognise(&mut exchange) {
+            None => Either::Left(self.inner.call(exchange)),
+            Some(cookie) => {
+                let mut inner = self.inner.clone();
+                Either::Right(Box::pin(async move {
+                    remint(&mut exchange, cookie).await;
+                    inner.call(exchange).await
+                }))
+            }
+        }
+    }
+}
+
+/// Finds the session of a request; gives the session cookie where identity must be asked.
+fn recognise(exchange: &mut Exchange) -> Option<String> {
+    let token = exchange.cookie(TOKEN_COOKIE).map(|token| (token, true));
+    let token = token.or_else(|| bearer(exchange).map(|token| (token, false)));
+    let mut from_header = false;
+    if let Some((token, from_cookie)) = token {
+        match exchange.edge.session(token, exchange.now) {
+            Ok((session, Standing::Live)) => {
+                exchange.session = Some(session);
+                from_header = !from_cookie;
+            }
+            Ok((_, Standing::Ended)) => exchange.claim_fault = Some("session.ended"),
+            Ok((_, Standing::Unknown)) => exchange.claim_fault = Some("session.unknown"),
+            // Another bearer token may be the upstream's own.
+            Err(_) if !from_cookie => {}
+            Err(fault) => exchange.claim_fault = Some(fault.code()),
+        }
+    }
+    if from_header {
+        exchange.head.headers.remove(AUTHORIZATION);
+    }
+    if exchange.session.is_some() || exchange.edge.minter.is_none() {
+        note_fault(exchange);
+        return None;
+    }
+    let cookie = exchange.cookie(SESSION_COOKIE).filter(|cookie| cookie.len() <= 512);
+    let cookie = cookie.map(str::to_owned);
+    if cookie.is_none() {
+        note_fault(exchange);
+    }
+    cookie
+}
+
+fn note_fault(exchange: &Exchange) {
+    if let Some(code) = exchange.claim_fault
+        && code != TokenFault::Expired.code()
+    {
+        exchange.observe(code);
+    }
+}
+
+fn bearer(exchange: &Exchange) -> Option<&str> {
+    let value = exchange.head.headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_ascii())
+}
+
+/// Asks identity for a new token, once for all requests of a session that ask at the same time.
+async fn remint(exchange: &mut Exchange, cookie: String) {
+    let edge = Arc::clone(&exchange.edge);
+    let Some(minted) = edge.mint(cookie, exchange.facts()).await else {
+        exchange.claim_fault = exchange.claim_fault.or(Some("session.not_live"));
+        note_fault(exchange);
+        return;
+    };
+    match edge.session(&minted.token, exchange.now) {
+        // Identity has just said that it lives; only an end that came since speaks against it.
+        Ok((session, Standing::Live | Standing::Unknown)) => {
+            let age_s = session.expires.since(exchange.now).as_secs();
+            let cookie = format!(
+                "{TOKEN_COOKIE}={}; Path=/; Max-Age={age_s}; Secure; HttpOnly; SameSite=Lax",
+                minted.token
+            );
+            exchange.notes.cookie(cookie.parse().ok());
+            exchange.session = Some(session);
+            exchange.claim_fault = None;
+        }
+        Ok((_, Standing::Ended)) => exchange.claim_fault = Some("session.ended"),
+        Err(fault) => {
+            tracing::warn!(code = fault.code(), "identity minted a token that does not verify");
+            exchange.claim_fault = Some(fault.code());
+        }
+    }
+}
+
+/// Whether the route is for them.
+struct Admitted;
+
+impl Check for Admitted {
+    fn check(exchange: &mut Exchange) -> Result<(), Refused> {
+        let Some(entry) = exchange.entry().cloned() else { return Ok(()) };
+        let Some(session) = &exchange.session else {
+            if entry.route.access == Access::Open {
+                return Ok(());
+            }
+            return Err(unknown(exchange));
+        };
+        if !entry.admits(&session.kind, &session.roles) {
+            exchange.observe("edge.forbidden");
+            return Err(Refused::new(403, "edge.forbidden", "This is not for your account."));
+        }
+        // Browsers send cookies with a WebSocket from any page: only our own pages may open one.
+        if exchange.record.websocket && !is_own_origin(exchange) {
+            exchange.observe("edge.foreign_origin");
+            let detail = "Another site's page may not open this.";
+            return Err(Refused::new(403, "edge.foreign_origin", detail));
+        }
+        Ok(())
+    }
+}
+
+fn unknown(exchange: &Exchange) -> Refused {
+    let code = exchange.claim_fault.unwrap_or("edge.unauthenticated");
+    if exchange.is_navigation() && !exchange.record.websocket {
+        let target = exchange.head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let mut location = String::with_capacity(target.len().saturating_add(32));
+        location.push_str(&exchange.edge.sign_in_path);
+        location.push_str("?next=");
+        push_encoded(&mut location, target);
+        return Refused::see_other(code, location);
+    }
+    Refused::new(401, code, "Sign in first.")
+}
+
+/// Percent-encodes everything but unreserved characters and `/`.
+fn push_encoded(to: &mut String, text: &str) {
+    use std::fmt::Write as _;
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~') {
+            to.push(char::from(byte));
+        } else {
+            let _ = write!(to, "%{byte:02X}");
+        }
+    }
+}
+
+fn is_own_origin(exchange: &Exchange) -> bool {
+    let headers = &exchange.head.headers;
+    let Some(origin) = headers.get(ORIGIN) else { return true };
+    let host = headers.get(HOST).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    let scheme: &[u8] = if exchange.https { b"https://" } else { b"http://" };
+    origin.as_bytes().strip_prefix(scheme).is_some_and(|named| named.eq_ignore_ascii_case(host))
+}
+
+/// Whether what we know is fresh enough.
+struct Fresh;
+
+impl Check for Fresh {
+    fn check(exchange: &mut Exchange) -> Result<(), Refused> {
+        let sensitive = exchange.entry().is_some_and(|entry| entry.route.sensitive);
+        if !sensitive || !exchange.edge.is_stale(exchange.now) {
+            return Ok(());
+        }
+        exchange.observe("edge.stale");
+        let detail = "It cannot be checked just now whether this is still allowed.";
+        Err(Refused::new(503, "edge.stale", detail).retry_after(5))
+    }
+}
+
+/// The signed identity headers.
+struct Told;
+
+impl Check for Told {
+    fn check(exchange: &mut Exchange) -> Result<(), Refused> {
+        let Some(entry) = exchange.entry().cloned() else { return Ok(()) };
+        if let (Some(session), Some(key)) = (&exchange.session, &entry.upstream.key) {
+            let target = exchange.head.uri.path_and_query().map_or("/", |target| target.as_str());
+            let request = (exchange.head.method.as_str(), target);
+            let stamp = (exchange.now, exchange.edge.nonce());
+            key.sign(request, &session.headers, stamp, &mut exchange.head.headers);
+        }
+        Ok(())
+    }
+}
