@@ -2,7 +2,7 @@
 //! used go first. Dropped keys are wiped (aws-lc wipes a key schedule when it frees it).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -29,7 +29,8 @@ pub(crate) enum Held {
 struct Entry {
     held: Held,
     fetched_at: Timestamp,
-    used_at: AtomicI64,
+    /// The cache's tick when it was last used.
+    used_at: AtomicU64,
 }
 
 #[derive(Default)]
@@ -42,6 +43,8 @@ struct Inner {
 /// The cache.
 pub(crate) struct Cache {
     inner: RwLock<Inner>,
+    /// Counts uses: their order, whatever the clock does.
+    ticks: AtomicU64,
     keys_max: usize,
     /// How old an entry may be before it is read again; twice that, and it is not used.
     recheck: Duration,
@@ -49,7 +52,12 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn new(keys_max: usize, recheck: Duration) -> Self {
-        Self { inner: RwLock::default(), keys_max: keys_max.max(1), recheck }
+        Self {
+            inner: RwLock::default(),
+            ticks: AtomicU64::new(0),
+            keys_max: keys_max.max(1),
+            recheck,
+        }
     }
 
     /// The most keys that it holds.
@@ -69,7 +77,7 @@ impl Cache {
         if age(entry, now) > self.recheck.saturating_mul(2) {
             return None;
         }
-        entry.used_at.store(now.micros(), Ordering::Relaxed);
+        entry.used_at.store(self.tick(), Ordering::Relaxed);
         Some(entry.held.clone())
     }
 
@@ -79,7 +87,7 @@ impl Cache {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
         let stale = |subject: &Subject| match inner.entries.get(subject) {
             Some(entry) if age(entry, now) <= self.recheck => {
-                entry.used_at.store(now.micros(), Ordering::Relaxed);
+                entry.used_at.store(self.tick(), Ordering::Relaxed);
                 false
             }
             Some(_) | None => true,
@@ -99,7 +107,7 @@ impl Cache {
         }
         for (subject, held) in found {
             self.make_room(&mut inner.entries);
-            let used_at = AtomicI64::new(now.micros());
+            let used_at = AtomicU64::new(self.tick());
             inner.entries.insert(subject, Entry { held, fetched_at: now, used_at });
         }
         true
@@ -119,12 +127,16 @@ impl Cache {
         inner.entries.retain(|subject, _| !matches!(subject, Subject::Day(day) if *day < before));
     }
 
+    fn tick(&self) -> u64 {
+        self.ticks.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Drops the sixteenth that was used the longest ago, where it is full.
     fn make_room(&self, entries: &mut HashMap<Subject, Entry>) {
         if entries.len() < self.keys_max {
             return;
         }
-        let mut by_use: Vec<(i64, Subject)> = entries
+        let mut by_use: Vec<(u64, Subject)> = entries
             .iter()
             .map(|(subject, entry)| (entry.used_at.load(Ordering::Relaxed), *subject))
             .collect();

@@ -35,8 +35,8 @@ impl Vault {
     pub fn notary(&self, name: impl Into<String>) -> Result<Notary, Error> {
         let ring = self.ring();
         let number = ring.current(Purpose::Checkpoint, self.now())?.life.version;
-        let version = ring.versions(Purpose::Checkpoint).iter();
-        let version = version.filter(|version| version.life.version == number).last();
+        let mut versions = ring.versions(Purpose::Checkpoint).iter();
+        let version = versions.find(|version| version.life.version == number);
         let version = version.ok_or(Error::Missing { what: "the checkpoint key" })?;
         let public_key = version.public_key.as_slice().try_into().map_err(|_| Error::Forged)?;
         Ok(Notary { name: name.into(), version: Arc::clone(version), public_key })

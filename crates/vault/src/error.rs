@@ -123,9 +123,8 @@ pub enum Error {
 impl Refusal for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::File { .. } | Self::Store(_) | Self::WornOut | Self::Stopping => {
-                Kind::Unavailable
-            }
+            Self::Store(error) => kind_of_store(error),
+            Self::File { .. } | Self::WornOut | Self::Stopping => Kind::Unavailable,
             Self::WeakPassphrase { .. } | Self::TooMany { .. } => Kind::Invalid,
             Self::RootRefused => Kind::Forbidden,
             Self::Erased | Self::UnknownSigner => Kind::NotFound,
@@ -178,6 +177,20 @@ impl Refusal for Error {
 
     fn detail(&self) -> String {
         self.to_string()
+    }
+}
+
+/// A database that does not answer is no fault of ours; one that does not fit is.
+const fn kind_of_store(error: &store::Error) -> Kind {
+    match error {
+        store::Error::Busy(_) | store::Error::Unavailable { .. } | store::Error::CommitFailed => {
+            Kind::Unavailable
+        }
+        store::Error::Unique
+        | store::Error::Broken(_)
+        | store::Error::Column { .. }
+        | store::Error::Rows { .. }
+        | store::Error::Migration(_) => Kind::Broken,
     }
 }
 

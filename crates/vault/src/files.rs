@@ -4,6 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use kernel::Entropy;
 
@@ -63,7 +64,7 @@ pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>, Error> {
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let beside = beside(path);
     // What a crash of an earlier process of this number left. Only the name goes: the file may be
-    // linked under its own name already.
+    // linked under its own name already, and must not be emptied.
     if beside.exists() {
         fs::remove_file(&beside).map_err(failed("write", &beside))?;
     }
@@ -84,9 +85,12 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     sync_folder(path)
 }
 
+/// A name beside `path` that no other writer uses.
 fn beside(path: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    name.push(format!(".{}.{count}.new", std::process::id()));
     path.with_file_name(name)
 }
 

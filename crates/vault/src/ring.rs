@@ -20,7 +20,7 @@ use crate::sealed::{purpose_context, tenant_context, unwrap};
 /// A key in the form that its purpose uses.
 pub(crate) enum Material {
     Cipher(Cipher),
-    Mac(hmac::Key),
+    Mac(Box<hmac::Key>),
     Pair(Ed25519KeyPair),
     /// Its end has come: the row is inventory only.
     Gone,
@@ -31,7 +31,7 @@ impl Material {
         Ok(match purpose {
             Purpose::Field => Self::Cipher(Cipher::new(key)?),
             Purpose::Pseudonym | Purpose::Blind | Purpose::Mac => {
-                Self::Mac(hmac::Key::new(hmac::HMAC_SHA256, key.expose()))
+                Self::Mac(Box::new(hmac::Key::new(hmac::HMAC_SHA256, key.expose())))
             }
             Purpose::Session | Purpose::Access | Purpose::Checkpoint => Self::Pair(
                 Ed25519KeyPair::from_seed_unchecked(key.expose())

@@ -14,7 +14,7 @@ use spine::BoxFuture;
 
 use crate::aead::{Cipher, KEY_LEN, KeyBytes, fresh_key};
 use crate::error::Error;
-use crate::files::{read_private, write_private};
+use crate::files::{make_private_folder, read_private, write_private};
 use crate::frame::frame;
 use crate::sealed::{unwrap, wrap};
 
@@ -22,7 +22,7 @@ use crate::sealed::{unwrap, wrap};
 pub const PASSPHRASE_LEAST: usize = 12;
 
 /// A root key, wherever it lives: a file here, a systemd credential, a PKCS#11 token or a KMS by
-/// another implementation. Asked at start and at epoch rotation only, never inside a transaction.
+/// another implementation. Asked at start and at epoch rotation only, never by a request.
 pub trait RootKey: Send + Sync + fmt::Debug {
     /// The word for this kind of root (`passphrase`, `key file` ...), for `doctor`.
     fn kind(&self) -> &'static str;
@@ -95,6 +95,7 @@ impl Root {
                 if file.exists() {
                     return Ok(());
                 }
+                make_parent(file)?;
                 let sealed = SealedRoot::seal(&fresh_key(entropy), passphrase, entropy)?;
                 write_private(file, sealed.to_text()?.as_bytes())
             }
@@ -102,6 +103,7 @@ impl Root {
                 if file.exists() {
                     return Ok(());
                 }
+                make_parent(file)?;
                 let mut text = String::from(KEY_FILE_HEAD);
                 BASE64.encode_string(fresh_key(entropy).expose(), &mut text);
                 let text = Secret::new(text);
@@ -109,6 +111,17 @@ impl Root {
             }
             Self::Other(_) => Ok(()),
         }
+    }
+}
+
+/// Makes the folder that a root file is to stand in. One that stands is the operator's: the file
+/// itself is private wherever it is.
+fn make_parent(file: &Path) -> Result<(), Error> {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() && !parent.exists() => {
+            make_private_folder(parent)
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use kernel::Timestamp;
 use serde::Serialize;
 use spine::Subject;
-use store::{Value, args};
+use store::{Transaction, Value, args};
 
 use crate::aead::SEALS_MAX;
 use crate::error::Error;
 use crate::purpose::{Phase, Purpose};
 use crate::ring::Ring;
 use crate::rows::{
-    CLOSE_EPOCH, COUNT_UNDER_EPOCH, COUNT_USES, Count, END_PURPOSES, EPOCH_NEEDED, EPOCHS,
-    EpochRow, PURPOSES, PurposeRow, RETIRE_AT, REWRAP, REWRAP_MANY, REWRAP_ONE, REWRAP_PURPOSE,
-    SubjectRow, UNDER_EPOCH,
+    CLOSE_EPOCH, COUNT_UNDER_EPOCH, COUNT_USES, Count, END_PURPOSES, EPOCHS, EPOCHS_NEEDED,
+    EpochNumber, EpochRow, LOCK, PURPOSES, PurposeRow, RETIRE_AT, REWRAP, REWRAP_MANY, REWRAP_ONE,
+    REWRAP_PURPOSE, SubjectRow, UNDER_EPOCH,
 };
 use crate::sealed::{purpose_context, subject_context, unwrap, wrap};
 use crate::steps::{Step, passed};
@@ -188,11 +188,7 @@ impl Vault {
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<EpochRotated, Error> {
         let _one = self.inner.rotating.lock().await;
-        let rows = self.epoch_rows().await?;
-        let newest = rows.last().ok_or(Error::Missing { what: "its epoch" })?.epoch;
-        let leftover = self.leftover_epochs(&rows)?;
-        let resumed = rows.len() > 1 || !leftover.is_empty();
-        let epoch = if resumed { newest } else { self.begin_epoch(newest + 1).await? };
+        let (epoch, resumed) = self.begin_epoch().await?;
         self.refresh().await?;
         let old: Vec<i64> = self.ring().epochs.iter().map(|known| known.number).collect();
         let old: Vec<i64> = old.into_iter().filter(|number| *number < epoch).collect();
@@ -206,13 +202,7 @@ impl Vault {
             self.empty_epoch(number, epoch, &mut counter).await?;
         }
         passed(self.drill(), Step::EpochClosed)?;
-        let rows = self.epoch_rows().await?;
-        let mut destroyed = Vec::new();
-        for number in self.leftover_epochs(&rows)? {
-            if self.destroy_epoch(number).await? {
-                destroyed.push(number);
-            }
-        }
+        let destroyed = self.destroy_epochs().await?;
         self.refresh().await?;
         Ok(EpochRotated { epoch, destroyed, rewrapped: counter.at.done, resumed })
     }
@@ -222,8 +212,9 @@ impl Vault {
     /// # Errors
     /// [`Error`] of database or folder.
     pub async fn is_rotation_unfinished(&self) -> Result<bool, Error> {
-        let rows = self.epoch_rows().await?;
-        Ok(rows.len() > 1 || !self.leftover_epochs(&rows)?.is_empty())
+        let needed: Vec<EpochNumber> =
+            self.inner.db.read().await?.all(EPOCHS_NEEDED.text(), args![]).await?;
+        Ok(self.epoch_rows().await?.len() > 1 || !self.leftover_epochs(&needed)?.is_empty())
     }
 
     async fn epoch_rows(&self) -> Result<Vec<EpochRow>, Error> {
@@ -232,24 +223,42 @@ impl Vault {
         Ok(reader.all(EPOCHS.text(), args![tenant.as_bytes()]).await?)
     }
 
-    /// Files of epochs older than the oldest row.
-    fn leftover_epochs(&self, rows: &[EpochRow]) -> Result<Vec<i64>, Error> {
-        let Some(oldest) = rows.first().map(|row| row.epoch) else { return Ok(Vec::new()) };
-        let files = self.inner.keyholder.epochs()?;
-        Ok(files.into_iter().filter(|number| *number < oldest).collect())
+    /// Files of epochs that no row needs any more. One newer than all rows is no leftover: a
+    /// rotation that was cut short wrote it, and the next one uses it.
+    fn leftover_epochs(&self, needed: &[EpochNumber]) -> Result<Vec<i64>, Error> {
+        let Some(newest) = needed.last().map(|epoch| epoch.0) else { return Ok(Vec::new()) };
+        let is_leftover =
+            |file: &i64| *file < newest && !needed.iter().any(|epoch| epoch.0 == *file);
+        Ok(self.inner.keyholder.epochs()?.into_iter().filter(is_leftover).collect())
     }
 
-    async fn begin_epoch(&self, number: i64) -> Result<i64, Error> {
+    /// Begins the next epoch and gives its number; or gives the newest, and true, where a rotation
+    /// waits to be finished. Under the lock, so that two processes never write one epoch's file
+    /// and row at odds with each other.
+    async fn begin_epoch(&self) -> Result<(i64, bool), Error> {
+        let mut tx = self.locked().await?;
+        let rows: Vec<EpochRow> = tx.all(EPOCHS.text(), args![self.tenant().as_bytes()]).await?;
+        let newest = rows.last().ok_or(Error::Missing { what: "its epoch" })?.epoch;
+        let needed: Vec<EpochNumber> = tx.all(EPOCHS_NEEDED.text(), args![]).await?;
+        if rows.len() > 1 || !self.leftover_epochs(&needed)?.is_empty() {
+            return Ok((newest, true));
+        }
+        let number = newest + 1;
         self.inner.keyholder.add(number, self.entropy()).await?;
         passed(self.drill(), Step::EpochWritten)?;
         let epoch = self.inner.keyholder.epoch(number).await?;
         let now = self.now();
-        let mut tx = self.inner.db.begin().await?;
-        // Not added: another process was first, and its tenant key counts.
         add_epoch(&mut tx, &epoch, (self.tenant(), number), now, self.entropy()).await?;
         tx.commit().await?;
         passed(self.drill(), Step::EpochRecorded)?;
-        Ok(number)
+        Ok((number, false))
+    }
+
+    /// A transaction that holds the vault's row.
+    async fn locked(&self) -> Result<Transaction, Error> {
+        let mut tx = self.inner.db.begin().await?;
+        tx.run(LOCK.text(), args![]).await?;
+        Ok(tx)
     }
 
     async fn count_under(&self, epoch: i64) -> Result<u64, Error> {
@@ -378,17 +387,19 @@ impl Vault {
         Ok(done)
     }
 
-    /// Destroys an epoch's file, unless another tenant's keys still need it.
-    async fn destroy_epoch(&self, number: i64) -> Result<bool, Error> {
-        let counts: Vec<Count> =
-            self.inner.db.read().await?.all(EPOCH_NEEDED.text(), args![number]).await?;
-        if counts.first().is_none_or(|count| count.0 > 0) {
-            return Ok(false);
+    /// Destroys the files of epochs that no row of any tenant needs. Under the lock, as in [`Vault::begin_epoch`].
+    async fn destroy_epochs(&self) -> Result<Vec<i64>, Error> {
+        let mut tx = self.locked().await?;
+        let needed: Vec<EpochNumber> = tx.all(EPOCHS_NEEDED.text(), args![]).await?;
+        let mut destroyed = Vec::new();
+        for number in self.leftover_epochs(&needed)? {
+            self.inner.keyholder.overwrite(number, Arc::clone(&self.inner.entropy)).await?;
+            passed(self.drill(), Step::EpochOverwritten)?;
+            self.inner.keyholder.remove(number).await?;
+            destroyed.push(number);
         }
-        self.inner.keyholder.overwrite(number, Arc::clone(&self.inner.entropy)).await?;
-        passed(self.drill(), Step::EpochOverwritten)?;
-        self.inner.keyholder.remove(number).await?;
-        Ok(true)
+        tx.rollback().await?;
+        Ok(destroyed)
     }
 }
 

@@ -20,21 +20,25 @@ pub(crate) const REWRAP_MANY: usize = 64;
 
 const FIND_HEAD: &str = "SELECT subject, key_id, epoch, wrapped, created_at, erased_at \
      FROM key_subject WHERE subject IN ";
-/// The first branch of the union gives the values their types on PostgreSQL.
-const REWRAP_HEAD: &str = "UPDATE key_subject SET epoch = $131, wrapped = v.w \
-     FROM (SELECT subject AS s, wrapped AS w FROM key_subject WHERE 1 = 0 UNION ALL VALUES ";
+/// The first row matches nothing: it gives the others their types on PostgreSQL.
+const REWRAP_HEAD: &str = "UPDATE key_subject SET epoch = $131, wrapped = v.column2 \
+     FROM (VALUES ((SELECT subject FROM key_subject WHERE 1 = 0), \
+     (SELECT wrapped FROM key_subject WHERE 1 = 0)), ";
 
 sql! {
     read VAULT = "SELECT name, day_horizon, created_at FROM key_vault WHERE id = 1";
     upkeep ADD_VAULT in key_vault =
         "INSERT INTO key_vault (id, name, day_horizon, created_at) VALUES (1, $1, 0, $2) \
          ON CONFLICT (id) DO NOTHING RETURNING id";
+    // Whoever begins or destroys an epoch holds this row, so that files and rows change together.
+    upkeep LOCK in key_vault = "UPDATE key_vault SET day_horizon = day_horizon WHERE id = 1";
     upkeep RAISE_HORIZON in key_vault =
         "UPDATE key_vault SET day_horizon = $1 WHERE id = 1 AND day_horizon < $1";
 
     read EPOCHS =
         "SELECT epoch, wrapped, created_at FROM key_epoch WHERE tenant = $1 ORDER BY epoch";
-    read EPOCH_NEEDED = "SELECT COUNT(*) AS count FROM key_epoch WHERE epoch = $1";
+    /// Of all tenants: their epochs share the folder's files.
+    read EPOCHS_NEEDED = "SELECT DISTINCT epoch FROM key_epoch ORDER BY epoch";
     upkeep ADD_EPOCH in key_epoch =
         "INSERT INTO key_epoch (tenant, epoch, wrapped, created_at) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (tenant, epoch) DO NOTHING RETURNING epoch";
@@ -74,7 +78,7 @@ sql! {
         "SELECT COUNT(*) AS count FROM key_subject WHERE tenant = $1 AND epoch = $2";
     upkeep REWRAP in key_subject = multi_row!(
         REWRAP_HEAD, 2, 64,
-        ") AS v WHERE tenant = $129 AND epoch = $130 AND subject = v.s"
+        ") AS v WHERE tenant = $129 AND epoch = $130 AND subject = v.column1"
     );
     upkeep REWRAP_ONE in key_subject =
         "UPDATE key_subject SET epoch = $5, wrapped = $2 \
@@ -198,6 +202,15 @@ impl FromRow for PurposeRow {
             },
             uses: u64::try_from(row.int("uses")?).unwrap_or(0),
         })
+    }
+}
+
+/// An epoch's number.
+pub(crate) struct EpochNumber(pub(crate) i64);
+
+impl FromRow for EpochNumber {
+    fn from_row(row: &Row) -> Result<Self, store::Error> {
+        row.int("epoch").map(Self)
     }
 }
 

@@ -203,7 +203,7 @@ mod tests {
             prop_assert_eq!(sealed.len(), plain.len() + OVERHEAD_LEN);
             prop_assert_eq!(version_of(&sealed).expect("ours"), 7);
             prop_assert_eq!(&open(&cipher, &here, &sealed).expect("opens"), &plain);
-            let same = (table, column, ids) == (other_table, other_column, other_ids);
+            let same = (&table, &column, ids) == (&other_table, &other_column, other_ids);
             prop_assert_eq!(open(&cipher, &there, &sealed).is_ok(), same);
         }
 

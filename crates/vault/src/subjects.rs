@@ -48,6 +48,15 @@ impl Drop for Forget<'_> {
     }
 }
 
+/// Forgets the days before this one when dropped.
+struct ForgetDays<'a>(&'a Vault, i64);
+
+impl Drop for ForgetDays<'_> {
+    fn drop(&mut self) {
+        self.0.inner.cache.remove_days(self.1);
+    }
+}
+
 impl Vault {
     /// Fetches the keys of these subjects, so that sealing and opening need not wait. Erased
     /// subjects and unknown accounts are no error here: opening says so. A day's key is made when
@@ -283,6 +292,7 @@ impl Vault {
     /// [`Error`] of the key database.
     pub async fn retire_days(&self, before: i64) -> Result<u64, Error> {
         let before = before.min(self.now().day());
+        let _forget = ForgetDays(self, before);
         let (first, end) = (Subject::Day(0).to_bytes(), Subject::Day(before.max(0)).to_bytes());
         let tenant = self.tenant();
         let mut tx = self.inner.db.begin().await?;
@@ -290,7 +300,6 @@ impl Vault {
         let dropped = tx.run(DROP_DAYS.text(), args![tenant.as_bytes(), first, end]).await?;
         tx.commit().await?;
         passed(self.drill(), Step::DaysErased)?;
-        self.inner.cache.remove_days(before);
         self.refresh().await?;
         Ok(dropped)
     }

@@ -271,7 +271,7 @@ impl Digests {
         let first = |purpose: Purpose| {
             let version = ring.versions(purpose).first();
             match version.map(|version| &version.material) {
-                Some(Material::Mac(key)) => Ok(key.clone()),
+                Some(Material::Mac(key)) => Ok(key.as_ref().clone()),
                 Some(Material::Cipher(_) | Material::Pair(_) | Material::Gone) | None => {
                     Err(Error::Missing { what: "a digest key" })
                 }

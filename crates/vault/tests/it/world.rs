@@ -1,0 +1,186 @@
+//! A vault to test on: a temporary folder, a clock that the test moves, a recording source of
+//! randomness, a scratch database.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use kernel::{AccountId, Clock, Entropy, SystemEntropy, Timestamp};
+use store::{Db, Options, Row, Value};
+use tempfile::TempDir;
+use vault::{Config, Drill, Place, Root, Step, Subject, Vault};
+
+const POSTGRES: &str = "postgres://root@127.0.0.1:5432";
+
+/// 2026-11-24, noon.
+pub(crate) const NOON: Timestamp = Timestamp::from_seconds(1_795_521_600);
+
+/// A clock that stands until it is moved.
+#[derive(Debug)]
+pub(crate) struct StandingClock(AtomicI64);
+
+impl StandingClock {
+    pub(crate) fn pass(&self, seconds: i64) {
+        self.0.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for StandingClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// The system's randomness, which keeps what could be a key: every fill of 32 bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder(Mutex<Vec<[u8; 32]>>);
+
+impl Recorder {
+    pub(crate) fn keys(&self) -> Vec<[u8; 32]> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Entropy for Recorder {
+    fn fill(&self, buffer: &mut [u8]) {
+        SystemEntropy.fill(buffer);
+        if let Ok(key) = <[u8; 32]>::try_from(&*buffer) {
+            self.0.lock().unwrap().push(key);
+        }
+    }
+}
+
+/// Stops after the `n`th time that a step is reached.
+#[derive(Debug)]
+pub(crate) struct StopAfter(Step, AtomicUsize);
+
+impl Drill for StopAfter {
+    fn stops_after(&self, step: Step) -> bool {
+        step == self.0 && self.1.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) dir: TempDir,
+    pub(crate) url: String,
+    pub(crate) clock: Arc<StandingClock>,
+    pub(crate) recorder: Arc<Recorder>,
+}
+
+impl World {
+    fn new(url: Option<String>) -> Self {
+        let dir = TempDir::new().expect("a folder");
+        let url = url.unwrap_or_else(|| format!("sqlite://{}/keys.db", dir.path().display()));
+        let clock = Arc::new(StandingClock(AtomicI64::new(NOON.micros())));
+        Self { dir, url, clock, recorder: Arc::default() }
+    }
+
+    pub(crate) fn is_sqlite(&self) -> bool {
+        self.url.starts_with("sqlite:")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        Config::new(
+            self.path("keyholder/epochs"),
+            Root::KeyFile { file: self.path("keyholder/root.key") },
+            self.url.clone(),
+            Arc::clone(&self.clock) as Arc<dyn Clock>,
+            Arc::clone(&self.recorder) as Arc<dyn Entropy>,
+        )
+    }
+
+    /// A configuration whose work stops after the `nth` time that `step` is reached.
+    pub(crate) fn stopping(&self, step: Step, nth: usize) -> Config {
+        let mut config = self.config();
+        config.tuning.drill = Arc::new(StopAfter(step, AtomicUsize::new(nth)));
+        config
+    }
+
+    pub(crate) async fn init(&self) -> Vault {
+        Vault::init(self.config()).await.expect("a vault")
+    }
+
+    pub(crate) async fn open(&self) -> Vault {
+        Vault::open(self.config()).await.expect("the vault opens")
+    }
+
+    pub(crate) async fn db(&self) -> Db {
+        Db::open(&Options { connections: 1, ..Options::new(self.url.clone()) }).await.expect("a db")
+    }
+
+    /// Reads or writes behind the vault's back.
+    pub(crate) async fn sql(&self, text: &'static str, args: Vec<Value>) -> Vec<Row> {
+        let db = self.db().await;
+        let mut tx = db.begin().await.expect("a transaction");
+        let rows = tx.rows(text, args).await.expect("the statement fits");
+        tx.commit().await.expect("commits");
+        db.close().await;
+        rows
+    }
+
+    /// The epoch files that stand.
+    pub(crate) fn epoch_files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path("keyholder/epochs")).expect("the folder");
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name.starts_with("epoch-")).collect();
+        names.sort();
+        names
+    }
+}
+
+pub(crate) fn account(number: u8) -> Subject {
+    Subject::Account(AccountId::from_bytes([number; 16]))
+}
+
+pub(crate) const PLACE: Place<'static> =
+    Place { table: "identity_account", column: "email_sealed", row: [7; 16] };
+
+pub(crate) fn seal(vault: &Vault, subject: Subject, plain: &[u8]) -> Vec<u8> {
+    vault.seal(subject, PLACE, plain, &SystemEntropy).expect("seals")
+}
+
+/// Resolves, then opens.
+pub(crate) async fn open(
+    vault: &Vault,
+    subject: Subject,
+    sealed: &[u8],
+) -> Result<Vec<u8>, vault::Error> {
+    vault.resolve(&[subject]).await?;
+    vault.open_sealed(subject, PLACE, sealed).map(|plain| plain.expose().clone())
+}
+
+/// Runs a test on SQLite, then on PostgreSQL.
+pub(crate) fn both(test: impl AsyncFn(&World)) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        test(&World::new(None)).await;
+        let Some((admin, name)) = scratch().await else { return };
+        let world = World::new(Some(format!("{POSTGRES}/{name}")));
+        test(&world).await;
+        let drop = format!("DROP DATABASE {name} WITH (FORCE)").leak();
+        admin.read().await.expect("reads").rows(drop, Vec::new()).await.expect("drops");
+    });
+}
+
+/// A database on PostgreSQL of this test's own, and a connection to drop it with.
+async fn scratch() -> Option<(Db, String)> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::SeqCst);
+    let name = format!("stagedoor_vault_{}_{count}", std::process::id());
+    let options = Options { connections: 1, ..Options::new(format!("{POSTGRES}/postgres")) };
+    let admin = match Db::open(&options).await {
+        Ok(admin) => admin,
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "no PostgreSQL at {POSTGRES}: {error}");
+            eprintln!("LEFT OUT: no PostgreSQL answers at {POSTGRES}: {error}");
+            return None;
+        }
+    };
+    let make: &'static str = format!("CREATE DATABASE {name}").leak();
+    admin.read().await.expect("reads").rows(make, Vec::new()).await.expect("makes");
+    Some((admin, name))
+}
