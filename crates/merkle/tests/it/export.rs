@@ -128,6 +128,12 @@ fn a_log_rewritten_with_its_own_key_is_found_by_an_outside_checkpoint() {
     }
     let cut = check(&Files::of(&honest[..499]), &rules);
     assert_eq!(cut, Err(ExportFault::Shorter { size: 499, known: 500 }));
+    // rewritten at the very size that was seen
+    let mut changed = honest[..500].to_vec();
+    changed[0].push(b'!');
+    let same_size = check(&Files::of(&changed), &rules);
+    assert_eq!(same_size, Err(ExportFault::Rewritten { known: 500 }));
+    assert!(check(&Files::of(&honest[..500]), &rules).is_ok());
     let foreign = Checkpoint::new("other.example", 3, leaf_hash(b"")).unwrap();
     let rules = ExportRules { known: vec![foreign], ..ExportRules::default() };
     assert_eq!(check(&Files::of(&honest), &rules), Err(ExportFault::OtherLog));
