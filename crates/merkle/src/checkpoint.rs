@@ -148,7 +148,7 @@ impl SignedCheckpoint {
     /// Makes a cosignature of `time_s` (seconds since 1970) and adds it.
     ///
     /// # Errors
-    /// As [`cosign`](crate::cosign::cosign).
+    /// As [`cosign`](fn@cosign).
     pub fn cosign(&mut self, witness: &dyn NoteSigner, time_s: u64) -> Result<(), Error> {
         let signature = cosign(&self.checkpoint, witness, time_s)?;
         self.add(signature)

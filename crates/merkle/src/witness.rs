@@ -91,7 +91,7 @@ impl Accepted {
     /// The answer, after [`next_state`](Self::next_state) was stored: one signature line.
     ///
     /// # Errors
-    /// As [`cosign`](crate::cosign::cosign).
+    /// As [`cosign`](fn@cosign).
     pub fn cosign(&self, witness: &dyn NoteSigner, time_s: u64) -> Result<Signature, Error> {
         cosign(&self.checkpoint, witness, time_s)
     }
