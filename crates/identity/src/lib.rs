@@ -1,1 +1,113 @@
-//! placeholder
+//! Who people are: accounts, passwords, sessions, tokens, and the end of each.
+//!
+//! The model room: every other room has this shape. Nouns: an *account* of a kind (customer,
+//! influencer, wholesaler, staff); its *password*; a *session*, one sign-in on one device; a *family*
+//! of refresh tokens, a session's for an app; a *ticket*, a mailed link; a *letter*.
+//!
+//! **Way in.** [`Identity::open`] gives the room; its verbs are methods `(&ctx, command)`. [`routes`]
+//! are its pages and its API, [`SessionCallers`] says who a request comes from, `Identity` is the
+//! edge's [`web::feed::Minter`], [`Responses`] obeys what is asked of it, [`Identity::serve_mail`] and
+//! [`Identity::sweep`] are the program's to run.
+//!
+//! **Promises.**
+//! - **I1** nobody learns from an answer, its cost or its mail count whether an address has an
+//!   account; only the mailbox's owner does;
+//! - **I2** an account has a password only after its mailbox's owner used the link that belongs to it;
+//! - **I3** a password is stored as argon2id with a pepper, sealed under its owner's key; at most as
+//!   many hashes run as there are cores, and who would wait longer than two seconds is refused at once;
+//! - **I4** guesses are slowed down by budgets that survive restarts, and no budget ever keeps a
+//!   person out of a session that lives;
+//! - **I5** a mailed link works once, for its purpose, for its time;
+//! - **I6** of all who show one refresh token at once, one rotates it and the others get the same
+//!   successor for ten seconds; a token that comes back later ends its own family and no other;
+//! - **I7** a session that ended is refused: at once by every check here, and by the edge as soon as
+//!   the committing node has published it; a sign-in that was half-way when all sessions ended is over;
+//! - **I8** a password that became another ends every other session, a reset ends them all;
+//! - **I9** an erased person is found by nothing that remains, and the log still verifies;
+//! - **I10** every verb that changes a fact leaves an event in the same transaction.
+//!
+//! **Tables** ([`TABLES`]): `identity_account`, `identity_password`, `identity_ticket`,
+//! `identity_session`, `identity_session_use`, `identity_refresh`, `identity_revocation`,
+//! `identity_attempt`, `identity_mail`. **Events**: [`EVENTS`].
+//!
+//! **Threats.** Guessing and stuffing of passwords, floods that exhaust memory; somebody who signs up
+//! with another's address; stolen cookies, refresh tokens, links, databases; two tabs and lost
+//! answers; an operator's mistake. *Not* covered here: somebody who reads the person's mailbox, a
+//! browser that is not its owner's any more, a second factor (the next rooms' work).
+
+mod account;
+mod attempt;
+mod config;
+mod email;
+mod ending;
+mod error;
+mod events;
+mod form;
+mod http;
+mod mail;
+mod operator;
+mod password;
+mod recovery;
+mod refresh;
+mod response;
+mod room;
+mod sealed;
+mod session;
+mod sign_in;
+mod sign_up;
+mod sweep;
+mod tables;
+mod ticket;
+mod word;
+
+pub use account::{
+    AccountKind, AccountState, AccountView, DisplayName, EraseAccount, Rename, StaffRole,
+};
+pub use config::{
+    AttemptConfig, Budget, IdentityConfig, Life, LinkConfig, MailConfig, MailRoad, PasswordConfig,
+    SessionConfig, SmtpSecurity, TokenConfig,
+};
+pub use email::Email;
+pub use error::Error;
+pub use events::*;
+pub use http::routes;
+pub use mail::{Delivered, Kept, Mail, MailError, MailId, Mailer, Outbox, SmtpMailer, Waiting};
+pub use operator::{ListAccounts, LockAccount, OpenAccount};
+pub use password::{
+    ChangePassword, ConfirmPassword, Hasher, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN,
+};
+pub use recovery::{ForgotPassword, ResetPassword};
+pub use refresh::AppTokens;
+pub use response::Responses;
+pub use room::{Identity, Parts};
+pub use session::{
+    Claims, Client, EndReason, LiveSession, Opened, SESSION_COOKIE, SessionCallers, SessionView,
+    TOKEN_COOKIE,
+};
+pub use sign_in::{SignIn, SignInFailure};
+pub use sign_up::{SignUp, VerifyEmail};
+pub use sweep::Swept as SweptRows;
+pub use tables::TABLES;
+
+/// The room's migrations; its number is 2.
+pub const MIGRATIONS: &[spine::Migration] = &[spine::Migration {
+    version: 20_001,
+    name: "identity/0001_identity",
+    text: include_str!("../migrations/0001_identity.sql"),
+}];
+
+/// Every statement of the room, for the tests that prepare them all.
+#[must_use]
+pub fn statements() -> Vec<spine::Statement> {
+    [
+        account::store::STATEMENTS,
+        attempt::STATEMENTS,
+        ending::STATEMENTS,
+        mail::STATEMENTS,
+        password::store::STATEMENTS,
+        refresh::store::STATEMENTS,
+        session::store::STATEMENTS,
+        ticket::STATEMENTS,
+    ]
+    .concat()
+}

@@ -1,0 +1,129 @@
+//! A password becomes another inside a session, or is proved again there.
+//!
+//! Both have a budget of their own, so that guesses from outside never keep the owner from acting
+//! inside a session that lives.
+
+use kernel::{AccountId, Ctx, Secret, SessionId};
+use spine::{About, args, transact};
+
+use super::{Password, store};
+use crate::account::store as account;
+use crate::ending::Which;
+use crate::error::Error;
+use crate::events;
+use crate::mail::Letter;
+use crate::room::Identity;
+use crate::session::{EndReason, store as session};
+
+/// Another password, by its owner.
+#[derive(Debug)]
+pub struct ChangePassword {
+    /// The account.
+    pub account: AccountId,
+    /// The session in which the person sits: it stays.
+    pub session: SessionId,
+    /// The present password.
+    pub old: Secret<String>,
+    /// The new one.
+    pub new: Secret<String>,
+}
+
+/// The present password once more, for what is sensitive.
+#[derive(Debug)]
+pub struct ConfirmPassword {
+    /// The account.
+    pub account: AccountId,
+    /// The session in which the person sits.
+    pub session: SessionId,
+    /// The present password.
+    pub password: Secret<String>,
+}
+
+/// A password that was proved, with what its replacement is guarded by.
+struct Proved {
+    account: account::Account,
+    version: i64,
+}
+
+impl Identity {
+    /// Checks the password of an account from inside one of its sessions.
+    async fn prove(
+        &self,
+        ctx: &Ctx,
+        (id, session): (AccountId, SessionId),
+        (field, typed): (&'static str, &Secret<String>),
+    ) -> Result<Proved, Error> {
+        let typed = Password::typed(field, typed)?;
+        let bucket = self.bucket("prove", session.as_bytes(), self.config().attempts.session);
+        self.charge(ctx, &[bucket]).await?;
+        let mut read = self.spine().read().await?;
+        let account: Option<account::Account> =
+            read.maybe(&account::FIND, args![id.as_bytes()]).await?;
+        let stored: Option<store::Stored> = read.maybe(&store::FIND, args![id.as_bytes()]).await?;
+        drop(read);
+        let (account, stored) = account.zip(stored).ok_or(Error::NotFound)?;
+        self.resolve_account(id).await?;
+        let hash = self.open_hash(id, &stored.hash_sealed)?;
+        if !self.hasher().verify(&typed, &hash).await?.right {
+            return Err(Error::PasswordWrong { field });
+        }
+        self.give_back(&[bucket]).await?;
+        Ok(Proved { account, version: stored.version })
+    }
+
+    /// Puts a new password in the place of the old one; every other session of the account ends.
+    ///
+    /// # Errors
+    /// [`Error::PasswordWrong`], [`Error::Invalid`] for a new one that is not taken,
+    /// [`Error::Limited`] after too many tries.
+    pub async fn change_password(&self, ctx: &Ctx, command: ChangePassword) -> Result<(), Error> {
+        let ChangePassword { account: id, session, old, new } = command;
+        let proved = self.prove(ctx, (id, session), ("old", &old)).await?;
+        let email = self.open_email(&proved.account)?.ok_or(Error::NotFound)?;
+        let chosen = self.choose(&new, &email)?;
+        let hash = self.hasher().hash(ctx, &chosen).await?;
+        transact!(self.spine(), ctx, tx => {
+            let at = (id, proved.version);
+            if !self.replace_hash(&mut tx, ctx, at, &hash).await? {
+                return Err(Error::PasswordWrong { field: "old" });
+            }
+            let which = Which::AllBut(session);
+            let reason = EndReason::PasswordChanged;
+            let ended = self.end_all(&mut tx, ctx, (id, which), reason).await?;
+            let how = events::PasswordChange::Changed;
+            tx.emit(About::account(id, 0), events::PasswordChanged { how, ended })?;
+            self.write(&mut tx, ctx, (id, &email), Letter::PasswordChanged).await?;
+            Ok::<_, Error>(())
+        })?;
+        self.mail_waits().notify_one();
+        Ok(())
+    }
+
+    /// Proves the password again: the session counts as fresh from now on.
+    ///
+    /// # Errors
+    /// [`Error::PasswordWrong`], [`Error::Limited`] after too many tries.
+    pub async fn confirm_password(&self, ctx: &Ctx, command: ConfirmPassword) -> Result<(), Error> {
+        let ConfirmPassword { account: id, session, password } = command;
+        self.prove(ctx, (id, session), ("password", &password)).await?;
+        transact!(self.spine(), ctx, tx => {
+            let row = args![session.as_bytes(), ctx.now];
+            if tx.change_one(&session::PROVE, row).await?.is_none() {
+                return Err(Error::SessionEnded);
+            }
+            let about = About::thing_of(id, "session", *session.as_bytes(), 0);
+            tx.emit(about, events::PasswordConfirmed { session })?;
+            Ok::<_, Error>(())
+        })
+    }
+
+    /// Proves the password for an act that asks for it each time.
+    pub(crate) async fn prove_for(
+        &self,
+        ctx: &Ctx,
+        of: (AccountId, SessionId),
+        typed: &Secret<String>,
+    ) -> Result<account::Account, Error> {
+        Ok(self.prove(ctx, of, ("password", typed)).await?.account)
+    }
+}

@@ -1,0 +1,73 @@
+//! Who a request comes from: a browser by its cookie, an app by its signed token.
+
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use kernel::{Actor, Ctx};
+use spine::BoxFuture;
+use web::{App, Caller, Callers, Problem, Service, cookie};
+
+use super::{LiveSession, SESSION_COOKIE};
+use crate::error::Error;
+use crate::room::Identity;
+
+/// The session part of [`Callers`]; service keys are another room's.
+#[derive(Clone, Debug)]
+pub struct SessionCallers(pub Identity);
+
+/// The cookie of the site that this request came to.
+fn cookie_of(parts: &Parts) -> Option<&str> {
+    let name = parts.extensions.get::<App>().map_or(SESSION_COOKIE, |app| app.site.session_cookie);
+    cookie(&parts.headers, name)
+}
+
+/// A bearer token that could be one of ours: three parts, so never an API key.
+fn bearer_of(parts: &Parts) -> Option<&str> {
+    let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = header.split_once(' ')?;
+    let ours = scheme.eq_ignore_ascii_case("bearer")
+        && token.len() <= 4_096
+        && token.matches('.').count() == 2;
+    ours.then_some(token)
+}
+
+fn caller(live: LiveSession, visit: &Ctx) -> Caller {
+    let actor = Actor::Account { id: live.account, session: Some(live.id) };
+    Caller {
+        ctx: visit.acted_by(actor),
+        account: live.account,
+        session: live.id,
+        kind: live.kind.as_str().to_owned(),
+        roles: live.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+        auth_time: live.auth_at,
+    }
+}
+
+impl SessionCallers {
+    async fn find(&self, parts: &Parts, visit: &Ctx) -> Result<Option<Caller>, Error> {
+        // A token in the header says who asks on purpose; a cookie comes along by itself.
+        let live = match (bearer_of(parts), cookie_of(parts)) {
+            (Some(token), _) => self.0.session_of_token(visit, token).await?,
+            (None, Some(secret)) => self.0.session_of_secret(visit, secret).await?,
+            (None, None) => None,
+        };
+        Ok(live.map(|live| caller(live, visit)))
+    }
+}
+
+impl Callers for SessionCallers {
+    fn session<'a>(
+        &'a self,
+        parts: &'a Parts,
+        visit: &'a Ctx,
+    ) -> BoxFuture<'a, Result<Option<Caller>, Problem>> {
+        Box::pin(async move { Ok(self.find(parts, visit).await?) })
+    }
+
+    fn service<'a>(
+        &'a self,
+        _token: &'a str,
+        _visit: &'a Ctx,
+    ) -> BoxFuture<'a, Result<Option<Service>, Problem>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}

@@ -1,0 +1,335 @@
+//! Sessions: one sign-in on one device, shown to its owner and ended by them one by one.
+//!
+//! A browser holds a random secret in a cookie, an app a refresh token; both are only digests here.
+//! What the edge checks is a signed token of at most five minutes, minted anew from the session as
+//! long as it lives.
+
+mod callers;
+pub(crate) mod http;
+mod policy;
+pub(crate) mod store;
+mod token;
+
+use std::time::Duration;
+
+use kernel::{AccountId, Ctx, Secret, SessionId, Timestamp};
+use serde::{Deserialize, Serialize};
+use spine::{About, Place, Tx, args, transact};
+
+pub use callers::SessionCallers;
+pub use token::{Claims, TOKEN_COOKIE};
+
+use crate::account::{self, AccountKind, store::Account};
+use crate::ending::Which;
+use crate::error::Error;
+use crate::events;
+use crate::room::Identity;
+use crate::sealed::Cell;
+use crate::ticket::secret_hash;
+use crate::word::words;
+
+/// The cookie that holds a browser session's secret.
+pub const SESSION_COOKIE: &str = "__Host-stagedoor";
+/// The longest cookie value that is looked at, bytes: 32 bytes in base64url are 43.
+const SECRET_CHARS: usize = 43;
+
+words! {
+    /// What signed in.
+    pub Client {
+        /// A browser, with a cookie.
+        Browser = "browser",
+        /// The shop's app, with refresh tokens.
+        App = "app",
+        /// A browser at the operators' console.
+        Console = "console",
+    }
+}
+
+words! {
+    /// Why a session ended.
+    pub EndReason {
+        /// Its owner signed out.
+        SignedOut = "signed_out",
+        /// Its owner ended it from another session.
+        EndedByOwner = "ended_by_owner",
+        /// The password became another.
+        PasswordChanged = "password_changed",
+        /// A refresh token was used twice.
+        RefreshReused = "refresh_reused",
+        /// The account was locked.
+        AccountLocked = "account_locked",
+        /// An operator ended it.
+        Operator = "operator",
+        /// A rule, or a person at the console, asked for it.
+        Response = "response",
+        /// Too many others were opened after it.
+        Replaced = "replaced",
+        /// The app gave its tokens back.
+        Revoked = "revoked",
+        /// The person was erased.
+        Erased = "erased",
+    }
+}
+
+/// A live session with what a check needs of its account.
+#[derive(Clone, Debug)]
+pub struct LiveSession {
+    /// The session.
+    pub id: SessionId,
+    /// Its account.
+    pub account: AccountId,
+    /// What signed in.
+    pub client: Client,
+    /// The account's kind.
+    pub kind: AccountKind,
+    /// The account's staff roles.
+    pub roles: Vec<account::StaffRole>,
+    /// When the person last proved the password in it.
+    pub auth_at: Timestamp,
+    /// Sessions whose password was proved before this must prove it again for what is sensitive.
+    pub fresh_after: Timestamp,
+    /// Its end, whatever is done with it.
+    pub ends_at: Timestamp,
+    /// When it was last used.
+    pub used_at: Timestamp,
+}
+
+/// One session in its owner's list.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct SessionView {
+    /// The session.
+    #[schema(value_type = String)]
+    pub id: SessionId,
+    /// What signed in.
+    pub client: Client,
+    /// What the client calls itself.
+    pub agent: Option<String>,
+    /// The address it signed in from.
+    pub address: Option<String>,
+    /// When it signed in, microseconds since 1970.
+    #[schema(value_type = i64)]
+    pub created_at: Timestamp,
+    /// When it was last used, to the minute, microseconds since 1970.
+    #[schema(value_type = i64)]
+    pub used_at: Timestamp,
+    /// Whether it is the one that asks.
+    pub current: bool,
+}
+
+/// A session that was just opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The session.
+    pub session: SessionId,
+    /// Its account.
+    pub account: AccountId,
+    /// The account's kind.
+    pub kind: AccountKind,
+    /// The secret for the cookie; never stored.
+    pub secret: Secret<String>,
+    /// The end of the session, whatever is done with it.
+    pub ends_at: Timestamp,
+}
+
+/// Where a session signed in from, as its owner sees it. Sealed.
+#[derive(Debug, Serialize, Deserialize)]
+struct SignedInFrom {
+    agent: Option<String>,
+    address: Option<String>,
+}
+
+const ORIGIN: Cell = Cell { table: "identity_session", column: "origin_sealed" };
+
+impl Identity {
+    /// Opens a session inside a transaction. None where the account was locked, erased, or given
+    /// another password since `account` was read.
+    pub(crate) async fn open_session(
+        &self,
+        tx: &mut Tx,
+        ctx: &Ctx,
+        account: &Account,
+        client: Client,
+    ) -> Result<Option<Opened>, Error> {
+        let session = SessionId::generate(ctx.now, ctx.entropy());
+        let secret = account::secret(ctx);
+        let ends_at = ctx.now.plus(self.config().session.life(account.kind).absolute());
+        let from = SignedInFrom {
+            agent: ctx.origin.agent.clone(),
+            address: ctx.origin.address.map(|address| address.to_string()),
+        };
+        let from = serde_json::to_vec(&from).map_err(|_| Error::Broken("an origin is no JSON"))?;
+        let place: Place<'_> = ORIGIN.at(*session.as_bytes());
+        let origin_sealed = self.seal(ctx, account.id, place, &from)?;
+        let row = args![
+            session.as_bytes(),
+            account.id.as_bytes(),
+            account.epoch,
+            client.as_str(),
+            secret_hash(secret.expose()),
+            origin_sealed,
+            ctx.now,
+            ends_at
+        ];
+        if tx.change_one(&store::OPEN, row).await?.is_none() {
+            return Ok(None);
+        }
+        tx.upkeep(&store::USE, args![session.as_bytes(), account.id.as_bytes(), ctx.now]).await?;
+        self.end_oldest(tx, ctx, account.id).await?;
+        Ok(Some(Opened { session, account: account.id, kind: account.kind, secret, ends_at }))
+    }
+
+    /// Keeps the number of live sessions of one account bounded.
+    async fn end_oldest(&self, tx: &mut Tx, ctx: &Ctx, account: AccountId) -> Result<(), Error> {
+        let kept = i64::from(self.config().session.per_account_max.max(1));
+        let oldest: Vec<store::Id> =
+            tx.all(&store::OLDEST, args![account.as_bytes(), kept]).await?;
+        for store::Id(session) in oldest {
+            self.end_one(tx, ctx, (account, session), EndReason::Replaced).await?;
+        }
+        Ok(())
+    }
+
+    /// The live session of a cookie's secret; its use is noted.
+    ///
+    /// # Errors
+    /// As the database says. A secret that is none gives `None`.
+    pub async fn session_of_secret(
+        &self,
+        ctx: &Ctx,
+        secret: &str,
+    ) -> Result<Option<LiveSession>, Error> {
+        if secret.len() != SECRET_CHARS {
+            return Ok(None);
+        }
+        let mut read = self.spine().read().await?;
+        let row: Option<store::Live> =
+            read.maybe(&store::LIVE_BY_SECRET, args![secret_hash(secret), ctx.now]).await?;
+        drop(read);
+        self.used(ctx, row).await
+    }
+
+    /// The live session with this id; its use is noted.
+    pub(crate) async fn session_of_id(
+        &self,
+        ctx: &Ctx,
+        session: SessionId,
+    ) -> Result<Option<LiveSession>, Error> {
+        let mut read = self.spine().read().await?;
+        let row: Option<store::Live> =
+            read.maybe(&store::LIVE_BY_ID, args![session.as_bytes(), ctx.now]).await?;
+        drop(read);
+        self.used(ctx, row).await
+    }
+
+    /// Drops a session that nobody used for too long; notes the use of any other, at most once in
+    /// the configured span.
+    async fn used(
+        &self,
+        ctx: &Ctx,
+        row: Option<store::Live>,
+    ) -> Result<Option<LiveSession>, Error> {
+        let Some(store::Live(live)) = row else { return Ok(None) };
+        let idle = self.config().session.life(live.kind).idle();
+        if policy::is_idle(live.used_at, ctx.now, idle) {
+            return Ok(None);
+        }
+        let touch = Duration::from_secs(self.config().session.touch_s);
+        if ctx.now.since(live.used_at) >= touch {
+            let mut upkeep = self.spine().upkeep().await?;
+            let row = args![live.id.as_bytes(), live.account.as_bytes(), ctx.now];
+            upkeep.run(&store::USE, row).await?;
+            upkeep.commit().await?;
+        }
+        Ok(Some(live))
+    }
+
+    /// Whether a session proved the password recently enough for what is sensitive.
+    ///
+    /// # Errors
+    /// [`Error::Confirm`] where it must be asked for again.
+    pub fn require_fresh(&self, ctx: &Ctx, session: &LiveSession) -> Result<(), Error> {
+        let span = Duration::from_secs(self.config().session.fresh_s);
+        let fresh = policy::is_fresh(session.auth_at, session.fresh_after, ctx.now, span);
+        if fresh { Ok(()) } else { Err(Error::Confirm) }
+    }
+
+    /// The sessions of an account, newest first; `current` is marked.
+    ///
+    /// # Errors
+    /// As the database or the vault says.
+    pub async fn sessions(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        current: Option<SessionId>,
+    ) -> Result<Vec<SessionView>, Error> {
+        let mut read = self.spine().read().await?;
+        let rows: Vec<store::Listed> =
+            read.all(&store::LIST, args![account.as_bytes(), ctx.now]).await?;
+        drop(read);
+        self.resolve_account(account).await?;
+        let mut views = Vec::with_capacity(rows.len());
+        for row in rows {
+            let idle = self.config().session.life(row.kind).idle();
+            if policy::is_idle(row.used_at, ctx.now, idle) {
+                continue;
+            }
+            let place = ORIGIN.at(*row.id.as_bytes());
+            let from = self.unseal(account, place, &row.origin_sealed)?;
+            let from: SignedInFrom = serde_json::from_slice(from.expose())
+                .map_err(|_| Error::Broken("a sealed origin cannot be read"))?;
+            views.push(SessionView {
+                id: row.id,
+                client: row.client,
+                agent: from.agent,
+                address: from.address,
+                created_at: row.created_at,
+                used_at: row.used_at,
+                current: current == Some(row.id),
+            });
+        }
+        Ok(views)
+    }
+
+    /// Ends one session of an account: its own sign-out, or one that the owner points at.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where the account has no such live session.
+    pub async fn end_session(
+        &self,
+        ctx: &Ctx,
+        (account, session): (AccountId, SessionId),
+        reason: EndReason,
+    ) -> Result<(), Error> {
+        self.resolve_account(account).await?;
+        transact!(self.spine(), ctx, tx => {
+            if !self.end_one(&mut tx, ctx, (account, session), reason).await? {
+                return Err(Error::NotFound);
+            }
+            let about = About::thing_of(account, "session", *session.as_bytes(), 0);
+            tx.emit(about, events::SessionEnded { reason, session })?;
+            Ok::<_, Error>(())
+        })
+    }
+
+    /// Ends the sessions of an account: all, or all but the one in which the person sits. Gives how
+    /// many were live.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such account.
+    pub async fn end_sessions(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        keep: Option<SessionId>,
+        reason: EndReason,
+    ) -> Result<u64, Error> {
+        self.resolve_account(account).await?;
+        let which = keep.map_or(Which::All, Which::AllBut);
+        transact!(self.spine(), ctx, tx => {
+            let count = self.end_all(&mut tx, ctx, (account, which), reason).await?;
+            tx.emit(About::account(account, 0), events::SessionsEnded { reason, count })?;
+            Ok::<_, Error>(count)
+        })
+    }
+}

@@ -1,0 +1,243 @@
+//! Signing in: an address and a password become a session, or nothing that tells why not.
+//!
+//! Unknown address, wrong password, unverified or locked account: one answer, one hash, one write.
+//! Attempts are charged to the account's budget and the client's before the password is looked at, and
+//! given back to whoever proves right. A budget that is spent never ends a session that lives.
+
+pub(crate) mod http;
+
+use kernel::{Ctx, Secret};
+use spine::{About, Subject, args, transact};
+
+use crate::account::{AccountKind, AccountState, store as account};
+use crate::attempt::Bucket;
+use crate::email::Email;
+use crate::error::Error;
+use crate::events;
+use crate::password::{Password, Verdict, store as password};
+use crate::refresh::AppTokens;
+use crate::room::Identity;
+use crate::session::{Client, Opened};
+use crate::word::words;
+
+words! {
+    /// Why a sign-in was refused. For the log only.
+    pub SignInFailure {
+        /// Nobody has this address.
+        UnknownAddress = "unknown_address",
+        /// The password is another.
+        WrongPassword = "wrong_password",
+        /// The address is not verified, or no password was ever set.
+        NotReady = "not_ready",
+        /// An operator locked the account.
+        Locked = "locked",
+        /// A door for staff, and the account is none of them.
+        NotStaff = "not_staff",
+    }
+}
+
+/// Somebody wants to sign in.
+#[derive(Debug)]
+pub struct SignIn {
+    /// The address as typed.
+    pub email: String,
+    /// The password as typed.
+    pub password: Secret<String>,
+    /// What signs in. At the console only staff may.
+    pub client: Client,
+}
+
+/// What was found of the address, before the password is looked at.
+struct Found {
+    account: account::Account,
+    password: Option<password::Stored>,
+}
+
+/// Whoever proved right.
+struct Right {
+    account: account::Account,
+    /// A new hash, where the old one was made under other costs; with the version it replaces.
+    rehash: Option<(i64, Secret<String>)>,
+}
+
+impl Identity {
+    /// Signs in with a browser, here or at the console.
+    ///
+    /// # Errors
+    /// [`Error::SignInRefused`] for every cause; [`Error::Limited`], [`Error::Busy`];
+    /// [`Error::NotStaff`] where the password is right but the door is for staff.
+    pub async fn sign_in(&self, ctx: &Ctx, command: SignIn) -> Result<Opened, Error> {
+        let client = command.client;
+        let right = self.check(ctx, command).await?;
+        let opened = transact!(self.spine(), ctx, tx => {
+            self.keep_hash_new(&mut tx, ctx, &right).await?;
+            let opened = self.open_session(&mut tx, ctx, &right.account, client).await?;
+            let opened = opened.ok_or(Error::SignInRefused)?;
+            tell(&mut tx, &opened, client)?;
+            Ok::<_, Error>(opened)
+        })?;
+        Ok(opened)
+    }
+
+    /// Signs in with the shop's app: a session with a signed token and a refresh token.
+    ///
+    /// # Errors
+    /// As [`Identity::sign_in`].
+    pub async fn sign_in_app(&self, ctx: &Ctx, command: SignIn) -> Result<AppTokens, Error> {
+        let right = self.check(ctx, SignIn { client: Client::App, ..command }).await?;
+        let (opened, refresh) = transact!(self.spine(), ctx, tx => {
+            self.keep_hash_new(&mut tx, ctx, &right).await?;
+            let opened = self.open_family(&mut tx, ctx, &right.account).await?;
+            let (opened, refresh) = opened.ok_or(Error::SignInRefused)?;
+            tell(&mut tx, &opened, Client::App)?;
+            Ok::<_, Error>((opened, refresh))
+        })?;
+        let access = self.mint_for_id(ctx, opened.session).await?.ok_or(Error::SignInRefused)?;
+        Ok(AppTokens { access, refresh, session: opened.session })
+    }
+
+    /// Checks address and password under the budgets of both the account and the client.
+    async fn check(&self, ctx: &Ctx, command: SignIn) -> Result<Right, Error> {
+        let SignIn { email, password, client } = command;
+        let email = Email::parse(&email)?;
+        let typed = Password::typed("password", &password)?;
+        let buckets = self.sign_in_buckets(ctx, &email);
+        self.charge(ctx, &buckets).await?;
+        let found = self.find(&email).await?;
+        let verdict = match self.verify(&typed, found.as_ref()).await {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                // Not judged: the attempt does not count.
+                self.give_back(&buckets).await?;
+                return Err(error);
+            }
+        };
+        match judge(found.as_ref().map(|found| found.account.state), verdict.right) {
+            Some(reason) => {
+                self.tell_failure(ctx, &email, found.as_ref(), (reason, client)).await?;
+                Err(Error::SignInRefused)
+            }
+            None => {
+                let found = found.ok_or(Error::Broken("a password of nobody verified"))?;
+                self.give_back(&buckets).await?;
+                if client == Client::Console && found.account.kind != AccountKind::Staff {
+                    let why = (SignInFailure::NotStaff, client);
+                    self.tell_failure(ctx, &email, Some(&found), why).await?;
+                    return Err(Error::NotStaff);
+                }
+                self.right(ctx, found, &typed, verdict).await
+            }
+        }
+    }
+
+    fn sign_in_buckets(&self, ctx: &Ctx, email: &Email) -> [Bucket; 2] {
+        let attempts = &self.config().attempts;
+        [
+            self.client_bucket(ctx, "sign_in.client", attempts.client),
+            self.bucket("sign_in.account", email.normal().as_bytes(), attempts.account),
+        ]
+    }
+
+    async fn find(&self, email: &Email) -> Result<Option<Found>, Error> {
+        let mut read = self.spine().read().await?;
+        let account: Option<account::Account> =
+            read.maybe(&account::FIND_BY_EMAIL, args![self.email_index(email)]).await?;
+        // Asked also where there is no account: both ways cost the same.
+        let id = account.as_ref().map_or([0; 16], |account| *account.id.as_bytes());
+        let password = read.maybe(&password::FIND, args![id]).await?;
+        Ok(account.map(|account| Found { account, password }))
+    }
+
+    /// One hash, whoever is asked for.
+    async fn verify(&self, typed: &Password, found: Option<&Found>) -> Result<Verdict, Error> {
+        if let Some(Found { account, password: Some(password) }) = found {
+            self.resolve_account(account.id).await?;
+            let hash = self.open_hash(account.id, &password.hash_sealed)?;
+            return self.hasher().verify(typed, &hash).await;
+        }
+        self.hasher().verify_nothing(typed).await
+    }
+
+    async fn right(
+        &self,
+        ctx: &Ctx,
+        found: Found,
+        typed: &Password,
+        verdict: Verdict,
+    ) -> Result<Right, Error> {
+        let rehash = match (verdict.stale, &found.password) {
+            (true, Some(old)) => Some((old.version, self.hasher().hash(ctx, typed).await?)),
+            (true, None) | (false, _) => None,
+        };
+        Ok(Right { account: found.account, rehash })
+    }
+
+    async fn keep_hash_new(
+        &self,
+        tx: &mut spine::Tx,
+        ctx: &Ctx,
+        right: &Right,
+    ) -> Result<(), Error> {
+        if let Some((version, hash)) = &right.rehash {
+            // Where another sign-in did so first, its hash is as good.
+            self.replace_hash(tx, ctx, (right.account.id, *version), hash).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells of a refusal: under the account's key, or under the day's where nobody is known.
+    async fn tell_failure(
+        &self,
+        ctx: &Ctx,
+        email: &Email,
+        found: Option<&Found>,
+        (reason, client): (SignInFailure, Client),
+    ) -> Result<(), Error> {
+        let about = match found {
+            Some(found) => About::account(found.account.id, 0),
+            None => About::unknown(ctx.now, "account", [0; 16]),
+        };
+        let subjects = [about.subject, Subject::Day(ctx.now.day())];
+        self.vault().resolve(&subjects).await?;
+        transact!(self.spine(), ctx, tx => {
+            let email = email.as_str().to_owned();
+            tx.emit(about, events::LoginFailed { reason, client, email })?;
+            Ok::<_, Error>(())
+        })
+    }
+}
+
+fn tell(tx: &mut spine::Tx, opened: &Opened, client: Client) -> Result<(), Error> {
+    let about = About::thing_of(opened.account, "session", *opened.session.as_bytes(), 1);
+    let event = events::LoginSucceeded { client, kind: opened.kind, session: opened.session };
+    tx.emit(about, event)?;
+    Ok(())
+}
+
+/// Why a sign-in is refused; none where it is not.
+fn judge(state: Option<AccountState>, right: bool) -> Option<SignInFailure> {
+    match (state, right) {
+        (None | Some(AccountState::Erased), _) => Some(SignInFailure::UnknownAddress),
+        (Some(AccountState::Unverified), _) => Some(SignInFailure::NotReady),
+        (Some(AccountState::Active | AccountState::Locked), false) => {
+            Some(SignInFailure::WrongPassword)
+        }
+        (Some(AccountState::Locked), true) => Some(SignInFailure::Locked),
+        (Some(AccountState::Active), true) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_active_account_with_the_right_password_signs_in() {
+        for state in [None].into_iter().chain(AccountState::ALL.iter().copied().map(Some)) {
+            for right in [false, true] {
+                let may = state == Some(AccountState::Active) && right;
+                assert_eq!(judge(state, right).is_none(), may, "{state:?} {right}");
+            }
+        }
+    }
+}

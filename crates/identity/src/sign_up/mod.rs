@@ -1,0 +1,245 @@
+//! Signing up: an account is opened, and becomes active when its e-mail address is verified.
+//!
+//! The answer is the same, and costs the same, whether the address has an account or not; only the
+//! owner of the mailbox learns which. What was asked for (name, kind, password) travels sealed in the
+//! mailed link, so that an account has a password only once the mailbox's owner has used the link that
+//! belongs to it: nobody can lie in wait in another's account.
+
+pub(crate) mod http;
+
+use kernel::{AccountId, Ctx, FieldProblem, Secret};
+use serde::{Deserialize, Serialize};
+use spine::{About, Subject, args, transact};
+
+use crate::account::{AccountKind, AccountState, DisplayName, parse_both, store};
+use crate::email::Email;
+use crate::error::Error;
+use crate::events;
+use crate::mail::Letter;
+use crate::room::Identity;
+use crate::ticket::{Issue, Purpose};
+
+/// A visitor wants an account.
+#[derive(Debug)]
+pub struct SignUp {
+    /// The kind of account.
+    pub kind: AccountKind,
+    /// The address as typed.
+    pub email: String,
+    /// The name as typed.
+    pub name: String,
+    /// The password as typed.
+    pub password: Secret<String>,
+}
+
+/// The link of a verification mail was opened and confirmed.
+#[derive(Debug)]
+pub struct VerifyEmail {
+    /// The secret in the link.
+    pub secret: Secret<String>,
+}
+
+/// What the link of one sign-up carries, sealed.
+#[derive(Serialize, Deserialize)]
+struct Asked {
+    kind: AccountKind,
+    name: String,
+    hash: String,
+}
+
+/// A sign-up whose fields hold, with its password hashed.
+struct Parsed {
+    email: Email,
+    name: DisplayName,
+    kind: AccountKind,
+    hash: Secret<String>,
+}
+
+impl Parsed {
+    fn asked(&self) -> Result<Secret<Vec<u8>>, Error> {
+        let asked = Asked {
+            kind: self.kind,
+            name: self.name.as_str().to_owned(),
+            hash: self.hash.expose().clone(),
+        };
+        let bytes = serde_json::to_vec(&asked);
+        bytes.map(Secret::new).map_err(|_| Error::Broken("a sign-up is no JSON"))
+    }
+}
+
+impl Identity {
+    /// Opens an account, or tells its owner that somebody tried to. The same answer for both.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every wrong field; [`Error::Limited`] where one client asks too often;
+    /// [`Error::Busy`].
+    pub async fn sign_up(&self, ctx: &Ctx, command: SignUp) -> Result<(), Error> {
+        let client = self.client_bucket(ctx, "open", self.config().attempts.open);
+        self.charge(ctx, &[client]).await?;
+        let parsed = self.parse_sign_up(ctx, command).await?;
+        let mut read = self.spine().read().await?;
+        let index = self.email_index(&parsed.email);
+        let known: Option<store::Account> = read.maybe(&store::FIND_BY_EMAIL, args![index]).await?;
+        drop(read);
+        match known {
+            Some(account) => self.sign_up_again(ctx, &account, &parsed).await?,
+            None if !self.may_mail(ctx, &parsed.email).await? => {}
+            None => self.sign_up_new(ctx, &parsed).await?,
+        }
+        self.mail_waits().notify_one();
+        Ok(())
+    }
+
+    /// Reads every field, so that all problems are told at once, and hashes the password: also where
+    /// the address turns out to be known, so that both cost the same.
+    async fn parse_sign_up(&self, ctx: &Ctx, command: SignUp) -> Result<Parsed, Error> {
+        let SignUp { kind, email, name, password } = command;
+        let mut problems = Vec::new();
+        if kind == AccountKind::Staff || !self.config().sign_up_kinds.contains(&kind) {
+            let detail = "Accounts of this kind are opened by the shop.".to_owned();
+            problems.push(FieldProblem { field: "kind", detail });
+        }
+        let (email, name) = match parse_both(&email, &name) {
+            Ok(both) => both,
+            Err(more) => {
+                problems.extend(more);
+                return Err(Error::Invalid(problems));
+            }
+        };
+        match self.choose(&password, &email) {
+            Ok(chosen) if problems.is_empty() => {
+                let hash = self.hasher().hash(ctx, &chosen).await?;
+                Ok(Parsed { email, name, kind, hash })
+            }
+            Ok(_) => Err(Error::Invalid(problems)),
+            Err(Error::Invalid(more)) => {
+                problems.extend(more);
+                Err(Error::Invalid(problems))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Whether one more mail may go to this address. Said to nobody: the answer stays the same.
+    pub(crate) async fn may_mail(&self, ctx: &Ctx, email: &Email) -> Result<bool, Error> {
+        let budget = self.config().attempts.mail;
+        let bucket = self.bucket("mail", email.normal().as_bytes(), budget);
+        match self.charge(ctx, &[bucket]).await {
+            Ok(()) => Ok(true),
+            Err(Error::Limited { .. }) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn sign_up_new(&self, ctx: &Ctx, parsed: &Parsed) -> Result<(), Error> {
+        let id = AccountId::generate(ctx.now, ctx.entropy());
+        self.vault().create(Subject::Account(id)).await?;
+        let opened = self.open_unverified(ctx, id, parsed).await;
+        if matches!(opened, Ok(true)) {
+            return Ok(());
+        }
+        // Another sign-up with this address came first, or nothing was written: nobody has this key.
+        self.vault().shred(Subject::Account(id)).await?;
+        if !opened? {
+            let mut read = self.spine().read().await?;
+            let index = self.email_index(&parsed.email);
+            let known: store::Account = read.one(&store::FIND_BY_EMAIL, args![index]).await?;
+            drop(read);
+            self.sign_up_again(ctx, &known, parsed).await?;
+        }
+        Ok(())
+    }
+
+    async fn open_unverified(
+        &self,
+        ctx: &Ctx,
+        id: AccountId,
+        parsed: &Parsed,
+    ) -> Result<bool, Error> {
+        let asked = parsed.asked()?;
+        transact!(self.spine(), ctx, tx => {
+            let row = args![
+                id.as_bytes(),
+                parsed.kind.as_str(),
+                AccountState::Unverified.as_str(),
+                "",
+                self.email_index(&parsed.email),
+                self.seal_email(ctx, id, &parsed.email)?,
+                self.seal_name(ctx, id, &parsed.name)?,
+                ctx.now,
+                None::<i64>
+            ];
+            if tx.change_one(&store::OPEN, row).await?.is_none() {
+                return Ok(false);
+            }
+            let issue = self.verify_issue(id, asked.expose());
+            let secret = self.issue(&mut tx, ctx, issue).await?;
+            let email = parsed.email.as_str().to_owned();
+            tx.emit(About::account(id, 1), events::SignedUp { kind: parsed.kind, email })?;
+            let letter = Letter::Verify { secret: &secret };
+            self.write(&mut tx, ctx, (id, &parsed.email), letter).await?;
+            Ok::<_, Error>(true)
+        })
+    }
+
+    fn verify_issue<'a>(&self, account: AccountId, asked: &'a [u8]) -> Issue<'a> {
+        let life_s = self.config().link.verify_s;
+        Issue { account, purpose: Purpose::Verify, payload: Some(asked), life_s }
+    }
+
+    /// Tells the owner of a known address: by a link of its own where it is not verified yet, and by
+    /// a plain notice where it is.
+    async fn sign_up_again(
+        &self,
+        ctx: &Ctx,
+        account: &store::Account,
+        parsed: &Parsed,
+    ) -> Result<(), Error> {
+        if account.state == AccountState::Erased || !self.may_mail(ctx, &parsed.email).await? {
+            return Ok(());
+        }
+        let id = account.id;
+        let verified = account.state != AccountState::Unverified;
+        let asked = parsed.asked()?;
+        self.resolve_account(id).await?;
+        transact!(self.spine(), ctx, tx => {
+            tx.emit(About::account(id, 0), events::SignUpRepeated { verified })?;
+            let to = (id, &parsed.email);
+            if verified {
+                self.write(&mut tx, ctx, to, Letter::KnownAddress).await?;
+            } else {
+                let issue = self.verify_issue(id, asked.expose());
+                let secret = self.issue(&mut tx, ctx, issue).await?;
+                self.write(&mut tx, ctx, to, Letter::Verify { secret: &secret }).await?;
+            }
+            Ok::<_, Error>(())
+        })
+    }
+
+    /// Verifies an address by the secret of a mailed link: the account becomes active with what the
+    /// sign-up of this very link asked for. The link works once.
+    ///
+    /// # Errors
+    /// [`Error::LinkSpent`].
+    pub async fn verify_email(&self, ctx: &Ctx, command: VerifyEmail) -> Result<AccountId, Error> {
+        let ticket = self.ticket(ctx, Purpose::Verify, &command.secret).await?;
+        let id = ticket.account;
+        self.resolve_account(id).await?;
+        let asked: Asked = serde_json::from_slice(self.payload(&ticket)?.expose())
+            .map_err(|_| Error::Broken("a sign-up's payload cannot be read"))?;
+        let name = DisplayName::parse(&asked.name)?;
+        let hash = Secret::new(asked.hash);
+        transact!(self.spine(), ctx, tx => {
+            self.spend(&mut tx, ctx, &ticket).await?;
+            let sealed = self.seal_name(ctx, id, &name)?;
+            let row = args![id.as_bytes(), asked.kind.as_str(), sealed, ctx.now];
+            let row = tx.change_one(&store::VERIFY, row).await?.ok_or(Error::LinkSpent)?;
+            let version = row.int("version").map_err(spine::Error::from)?;
+            self.set_hash(&mut tx, ctx, id, &hash).await?;
+            let event = events::EmailVerified { kind: asked.kind };
+            tx.emit(About::account(id, version), event)?;
+            Ok::<_, Error>(())
+        })?;
+        Ok(id)
+    }
+}

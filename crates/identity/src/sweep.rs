@@ -1,0 +1,86 @@
+//! Deleting what is no longer needed: ended sessions, spent tickets, sent mails, full budgets. In
+//! bounded steps, so that it never holds the database for long; the program calls it now and then.
+
+use std::time::Duration;
+
+use kernel::Ctx;
+use spine::{About, Subject, Tx, args, transact};
+
+use crate::account::store as account;
+use crate::error::Error;
+use crate::events;
+use crate::room::Identity;
+use crate::{attempt, ending, mail, refresh, session, ticket};
+
+/// Rows of one table in one step: a transaction may touch 512.
+const STEP_ROWS: i64 = 100;
+/// Ended sessions stay in sight of the log's readers.
+const SESSION_KEPT: Duration = Duration::from_secs(30 * 86_400);
+/// Spent tickets and sent mails.
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+/// Within this, every event of an erased person has found its leaf.
+const ERASED_LATELY: Duration = Duration::from_secs(86_400);
+
+/// What one step deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Tickets.
+    pub tickets: u64,
+    /// Sessions.
+    pub sessions: u64,
+}
+
+impl Identity {
+    /// One step of sweeping. Call again while it deletes anything.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn sweep(&self, ctx: &Ctx) -> Result<Swept, Error> {
+        self.vault().resolve(&[Subject::House]).await?;
+        let swept = transact!(self.spine(), ctx, tx => {
+            let swept = sweep_facts(&mut tx, ctx).await?;
+            if swept != Swept::default() {
+                let Swept { tickets, sessions } = swept;
+                let about = About::house("identity", [0; 16], 0);
+                tx.emit(about, events::Swept { tickets, sessions })?;
+            }
+            Ok::<_, Error>(swept)
+        })?;
+        let mut upkeep = self.spine().upkeep().await?;
+        upkeep.run(&attempt::SWEEP, args![ctx.now]).await?;
+        upkeep.run(&ending::SWEEP, args![ctx.now]).await?;
+        upkeep.run(&mail::SWEEP, args![ctx.now.minus(WEEK)]).await?;
+        if swept.sessions > 0 {
+            upkeep.run(&session::store::SWEEP_USE, args![]).await?;
+        }
+        upkeep.commit().await?;
+        self.cut_erased(ctx).await?;
+        Ok(swept)
+    }
+
+    /// Cuts the events of persons erased of late loose from them: some were still on their way into
+    /// the log when the person was erased.
+    async fn cut_erased(&self, ctx: &Ctx) -> Result<(), Error> {
+        let since = ctx.now.minus(ERASED_LATELY);
+        let mut read = self.spine().read().await?;
+        let erased: Vec<account::Id> = read.all(&account::ERASED_SINCE, args![since]).await?;
+        drop(read);
+        for account::Id(id) in erased {
+            self.spine().cut_subject(id).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn sweep_facts(tx: &mut Tx, ctx: &Ctx) -> Result<Swept, Error> {
+    let before = ctx.now.minus(WEEK);
+    let tickets = tx.change(&ticket::SWEEP, args![before, STEP_ROWS]).await?.len();
+    let before = ctx.now.minus(SESSION_KEPT);
+    let sessions = tx.change(&session::store::SWEEP, args![before, STEP_ROWS]).await?.len();
+    if sessions > 0 {
+        tx.change(&refresh::store::SWEEP, args![STEP_ROWS]).await?;
+    }
+    let count = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX);
+    Ok(Swept { tickets: count(tickets), sessions: count(sessions) })
+}

@@ -1,0 +1,225 @@
+//! The room in a world: with an outbox for its letters, a feed to listen to, and cheap hashes.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use identity::{
+    AccountKind, AppTokens, Client, Error, Identity, IdentityConfig, Mail, OpenAccount, Opened,
+    Outbox, PasswordConfig, SessionCallers, SignIn, SignUp, StaffRole, VerifyEmail,
+};
+use kernel::{AccountId, Actor, Clock, Ctx, Entropy, Secret};
+use spine::{EventFilter, Recorded};
+use testkit::World;
+use web::feed::{Hub, PublisherId, Snapshot};
+use web::{App, Csrf, Site};
+
+pub const PASSWORD: &str = "tin lamp over the quay";
+pub const OTHER: &str = "seven kettles in violet";
+
+pub fn room() -> testkit::Room {
+    testkit::Room {
+        migrations: identity::MIGRATIONS.to_vec(),
+        tables: identity::TABLES.to_vec(),
+        statements: identity::statements(),
+    }
+}
+
+pub struct House<'a> {
+    pub world: &'a World,
+    pub room: Identity,
+    pub outbox: Outbox,
+    pub hub: Hub,
+}
+
+pub fn config() -> IdentityConfig {
+    // The floor of what is taken for safe: tests make hundreds.
+    let password = PasswordConfig { memory_kib: 7_168, passes: 1, ..PasswordConfig::default() };
+    IdentityConfig { password, ..IdentityConfig::default() }
+}
+
+impl<'a> House<'a> {
+    pub fn new(world: &'a World) -> Self {
+        Self::with(world, config())
+    }
+
+    pub fn with(world: &'a World, config: IdentityConfig) -> Self {
+        let clock = Arc::clone(&world.clock) as Arc<dyn Clock>;
+        let hub = Hub::new(Arc::clone(&clock), Snapshot::default());
+        let parts = identity::Parts {
+            spine: world.spine.clone(),
+            vault: world.vault.clone(),
+            publisher: hub.publisher(PublisherId(1)),
+            clock,
+            entropy: Arc::clone(&world.entropy) as Arc<dyn Entropy>,
+            site: Arc::new(Site::shop("Lantern Market", web::testing::ORIGIN_URL)),
+            config,
+        };
+        let room = Identity::open(parts).expect("a room");
+        Self { world, room, outbox: Outbox::default(), hub }
+    }
+
+    /// A visitor's circumstances.
+    pub fn ctx(&self) -> Ctx {
+        self.world.ctx(Actor::Nobody)
+    }
+
+    /// A visitor's circumstances from another address.
+    pub fn ctx_from(&self, last: u8) -> Ctx {
+        let mut ctx = self.ctx();
+        ctx.origin.address = Some(std::net::IpAddr::from([198, 51, 100, last]));
+        ctx
+    }
+
+    /// Sends what is queued, and gives all letters to one address, oldest first.
+    pub async fn letters(&self, to: &str) -> Vec<Mail> {
+        self.room.deliver(&self.ctx(), &self.outbox).await.expect("delivered");
+        let mut letters: Vec<Mail> =
+            self.outbox.letters().into_iter().map(|kept| kept.mail).collect();
+        letters.reverse();
+        letters.retain(|mail| mail.to == to);
+        letters
+    }
+
+    /// The secret of the newest letter to an address.
+    pub async fn link(&self, to: &str) -> Secret<String> {
+        let letters = self.letters(to).await;
+        secret_in(letters.last().expect("a letter"))
+    }
+
+    pub async fn sign_up(&self, email: &str) -> Result<(), Error> {
+        self.room.sign_up(&self.ctx(), sign_up(email, PASSWORD)).await
+    }
+
+    /// A customer who signed up and verified the address.
+    pub async fn customer(&self, email: &str) -> AccountId {
+        self.sign_up(email).await.expect("signed up");
+        let secret = self.link(email).await;
+        self.room.verify_email(&self.ctx(), VerifyEmail { secret }).await.expect("verified")
+    }
+
+    /// One of the staff.
+    pub async fn staff(&self, email: &str, roles: &[StaffRole]) -> AccountId {
+        let command = OpenAccount {
+            kind: AccountKind::Staff,
+            email: email.to_owned(),
+            name: "Grace".to_owned(),
+            roles: roles.to_vec(),
+            password: Some(Secret::new(PASSWORD.to_owned())),
+        };
+        let ctx = self.world.ctx(Actor::Operator { id: None });
+        self.room.open_account(&ctx, command).await.expect("opened")
+    }
+
+    pub async fn sign_in(&self, email: &str, password: &str) -> Result<Opened, Error> {
+        self.room.sign_in(&self.ctx(), sign_in(email, password)).await
+    }
+
+    pub async fn app(&self, email: &str) -> AppTokens {
+        let command = sign_in(email, PASSWORD);
+        self.room.sign_in_app(&self.ctx(), command).await.expect("signed in")
+    }
+
+    /// Whether a session's secret still opens anything.
+    pub async fn lives(&self, opened: &Opened) -> bool {
+        let secret = opened.secret.expose();
+        self.room.session_of_secret(&self.ctx(), secret).await.expect("an answer").is_some()
+    }
+
+    /// The events of a kind, oldest first.
+    pub async fn events(&self, kind: &str) -> Vec<Recorded> {
+        self.world.spine.sequence().await.expect("sequenced");
+        let filter =
+            EventFilter { kind: Some(kind.to_owned()), limit: 200, ..EventFilter::default() };
+        let mut events = self.world.spine.events(&filter).await.expect("events");
+        events.reverse();
+        events
+    }
+
+    /// The kinds of all events of this room, oldest first.
+    pub async fn kinds(&self) -> Vec<String> {
+        self.events("identity.").await.into_iter().map(|event| event.kind).collect()
+    }
+
+    /// The log with every fact row, checked.
+    pub async fn assert_log_holds(&self) {
+        self.world.spine.sequence().await.expect("sequenced");
+        let found = self.world.spine.verify(&[], &mut |_| {}).await.expect("checked");
+        assert!(found.holds(), "{:?}", found.faults);
+    }
+
+    /// A browser before this room's routes.
+    pub fn browser(&self) -> web::testing::Client {
+        let app = App::new(
+            Arc::clone(&self.world.clock) as Arc<dyn Clock>,
+            Arc::clone(&self.world.entropy) as Arc<dyn Entropy>,
+            Arc::new(SessionCallers(self.room.clone())),
+            Csrf::new(&Secret::new([7; 32])),
+            Site::shop("Lantern Market", web::testing::ORIGIN_URL),
+        );
+        let routes = identity::routes(self.room.clone(), Some(self.outbox.clone()));
+        let assembled = web::api::assemble("test", "0", [routes]).expect("operations with words");
+        web::testing::Client::new(web::serve_stack(assembled.router, app))
+    }
+}
+
+pub fn sign_up(email: &str, password: &str) -> SignUp {
+    SignUp {
+        kind: AccountKind::Customer,
+        email: email.to_owned(),
+        name: "Ada".to_owned(),
+        password: Secret::new(password.to_owned()),
+    }
+}
+
+pub fn sign_in(email: &str, password: &str) -> SignIn {
+    SignIn {
+        email: email.to_owned(),
+        password: Secret::new(password.to_owned()),
+        client: Client::Browser,
+    }
+}
+
+/// The secret in a letter's link.
+pub fn secret_in(mail: &Mail) -> Secret<String> {
+    let (_, rest) = mail.text.split_once("?token=").expect("a link");
+    Secret::new(rest.split_whitespace().next().expect("a secret").to_owned())
+}
+
+/// Runs eight of the same at once.
+pub async fn eight<T, F>(make: impl Fn(u8) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        tasks.spawn(make(number));
+    }
+    tasks.join_all().await
+}
+
+/// A future that is dropped after so many polls, as when the process dies between two steps.
+pub struct DieAfter<F> {
+    inner: Pin<Box<F>>,
+    left: usize,
+}
+
+impl<F: Future> DieAfter<F> {
+    pub fn polls(left: usize, inner: F) -> Self {
+        Self { inner: Box::pin(inner), left }
+    }
+}
+
+impl<F: Future> Future for DieAfter<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.left -= 1;
+        self.inner.as_mut().poll(cx).map(Some)
+    }
+}
