@@ -1,0 +1,105 @@
+//! From the log's events to what the rules see: which signal, whose client, which account.
+//!
+//! Rules see keyed digests only. The address itself is opened from the event's sealed origin and
+//! kept beside, for the answer; an event whose sealed part is gone means nothing to the rules.
+
+use std::net::IpAddr;
+
+use kernel::{AccountId, SessionId, Timestamp};
+use spine::{Opened, Recorded};
+use vault::Vault;
+
+use crate::engine::{Mark, Seen};
+use crate::net::{client_of, neighbours_of};
+use crate::rule::Signal;
+
+/// The event after which nothing of a person may be known here.
+pub(crate) const ERASED: &str = "identity.account_erased";
+
+/// What this room reads of the log.
+pub(crate) const KINDS: &[&str] = &[
+    "identity.login_failed",
+    "identity.login_succeeded",
+    "identity.refresh_reused",
+    "identity.signed_up",
+    "identity.sign_up_repeated",
+    "identity.reset_requested",
+    "spine.forged_events_found",
+    "watch.limits_hit",
+    ERASED,
+];
+
+/// Whom an answer would meet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Target {
+    pub(crate) account: Option<AccountId>,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) address: Option<IpAddr>,
+}
+
+fn signal_of(event: &Recorded) -> Option<Signal> {
+    let at_console =
+        event.plain.get("client").and_then(|client| client.as_str()) == Some("console");
+    match event.kind.as_str() {
+        "identity.login_failed" if at_console => Some(Signal::OperatorFailed),
+        "identity.login_failed" => Some(Signal::SignInFailed),
+        "identity.login_succeeded" if at_console => Some(Signal::OperatorSignedIn),
+        "identity.login_succeeded" => Some(Signal::SignedIn),
+        "identity.refresh_reused" => Some(Signal::RefreshReused),
+        "identity.signed_up" | "identity.sign_up_repeated" => Some(Signal::SignedUp),
+        "identity.reset_requested" => Some(Signal::ResetAsked),
+        "spine.forged_events_found" => Some(Signal::Forged),
+        "watch.limits_hit" => Some(Signal::LimitHit),
+        _ => None,
+    }
+}
+
+fn cut([bytes @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]: [u8; 32]) -> Mark {
+    Mark(bytes)
+}
+
+/// The mark of an account.
+pub(crate) fn account_mark(vault: &Vault, account: AccountId) -> Mark {
+    cut(vault.blind("watch.account", account.as_bytes()))
+}
+
+fn address_mark(vault: &Vault, email: &str) -> Mark {
+    cut(vault.blind("watch.email", email.trim().to_lowercase().as_bytes()))
+}
+
+/// What an event means to the rules; none where it means nothing, or its sealed part is gone.
+pub(crate) fn decode(vault: &Vault, event: &Recorded, now: Timestamp) -> Option<(Seen, Target)> {
+    let signal = signal_of(event)?;
+    if !matches!(event.sealed, Opened::Whole(_)) {
+        return None;
+    }
+    let account = event.account();
+    let address = match signal {
+        Signal::LimitHit => event.sealed_text("client").and_then(|text| text.parse().ok()),
+        Signal::SignInFailed
+        | Signal::SignedIn
+        | Signal::OperatorFailed
+        | Signal::OperatorSignedIn
+        | Signal::RefreshReused
+        | Signal::SignedUp
+        | Signal::ResetAsked
+        | Signal::Forged => event.origin().address,
+    };
+    let known = account.map(|account| account_mark(vault, account));
+    let unknown = || event.sealed_text("email").map(|email| address_mark(vault, email));
+    let count = event.plain.get("count").and_then(serde_json::Value::as_u64);
+    let weight = count.filter(|_| signal == Signal::LimitHit).unwrap_or(1);
+    let mark = |context, net: [u8; 16]| cut(vault.blind(context, &net));
+    let seen = Seen {
+        id: event.id,
+        // A clock that runs ahead must not push everybody else's events out of the window.
+        at: event.at.min(now),
+        signal,
+        weight: u32::try_from(weight).unwrap_or(u32::MAX),
+        client: address.map(|address| mark("watch.client", client_of(address))),
+        neighbours: address.map(|address| mark("watch.neighbours", neighbours_of(address))),
+        account: known.or_else(unknown),
+    };
+    let session = event.sealed_text("session").and_then(|text| text.parse().ok());
+    Some((seen, Target { account, session, address }))
+}
