@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kernel::{AccountId, SystemClock, SystemEntropy};
 use vault::{Config, Place, Root, Subject, Vault};
 
@@ -14,14 +14,7 @@ const PLACE: Place<'static> =
 fn seal(c: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let dir = tempfile::TempDir::new().unwrap();
-    let config = Config::new(
-        dir.path().join("keyholder/epochs"),
-        Root::KeyFile { file: dir.path().join("keyholder/root.key") },
-        format!("sqlite://{}/keys.db", dir.path().display()),
-        Arc::new(SystemClock),
-        Arc::new(SystemEntropy),
-    );
-    let vault = runtime.block_on(Vault::init(config)).unwrap();
+    let vault = runtime.block_on(Vault::init(config(&dir))).unwrap();
     let subject = Subject::Account(AccountId::from_bytes([1; 16]));
     runtime.block_on(vault.create(subject)).unwrap();
     let plain = [42u8; 128];
@@ -50,5 +43,36 @@ fn seal(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, seal);
+/// What an epoch rotation costs for each subject key, on SQLite.
+#[expect(clippy::unwrap_used, reason = "a benchmark may stop at the first error")]
+fn rotate(c: &mut Criterion) {
+    const SUBJECTS: u16 = 2_000;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let dir = tempfile::TempDir::new().unwrap();
+    let vault = runtime.block_on(Vault::init(config(&dir))).unwrap();
+    for number in 0..SUBJECTS {
+        let mut id = [1; 16];
+        let [high, low] = number.to_be_bytes();
+        id.first_chunk_mut::<2>().unwrap().copy_from_slice(&[high, low]);
+        runtime.block_on(vault.create(Subject::Account(AccountId::from_bytes(id)))).unwrap();
+    }
+    let mut group = c.benchmark_group("epoch rotation");
+    group.sample_size(10).throughput(Throughput::Elements(u64::from(SUBJECTS)));
+    group.bench_function("2,000 subject keys", |b| {
+        b.iter(|| runtime.block_on(vault.rotate_epoch(&|_| ())).unwrap());
+    });
+    group.finish();
+}
+
+fn config(dir: &tempfile::TempDir) -> Config {
+    Config::new(
+        dir.path().join("keyholder/epochs"),
+        Root::KeyFile { file: dir.path().join("keyholder/root.key") },
+        format!("sqlite://{}/keys.db", dir.path().display()),
+        Arc::new(SystemClock),
+        Arc::new(SystemEntropy),
+    )
+}
+
+criterion_group!(benches, seal, rotate);
 criterion_main!(benches);

@@ -30,6 +30,14 @@ pub(crate) fn fresh_key(entropy: &dyn Entropy) -> KeyBytes {
     key
 }
 
+/// Takes the bytes of a key into custody; none where they are not 32.
+pub(crate) fn take_key(bytes: &[u8]) -> Option<KeyBytes> {
+    let mut bytes: [u8; KEY_LEN] = bytes.try_into().ok()?;
+    let key = Secret::new(bytes);
+    zeroize::Zeroize::zeroize(&mut bytes);
+    Some(key)
+}
+
 /// A key whose schedule is ready. aws-lc wipes the schedule when it frees it.
 pub(crate) struct Cipher(LessSafeKey);
 

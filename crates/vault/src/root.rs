@@ -12,7 +12,7 @@ use kernel::{Entropy, Secret};
 use serde::{Deserialize, Serialize};
 use spine::BoxFuture;
 
-use crate::aead::{Cipher, KEY_LEN, KeyBytes, fresh_key};
+use crate::aead::{Cipher, KEY_LEN, KeyBytes, fresh_key, take_key};
 use crate::error::Error;
 use crate::files::{make_private_folder, read_private, write_private};
 use crate::frame::frame;
@@ -134,9 +134,7 @@ fn read_key_file(file: &Path) -> Result<KeyBytes, Error> {
     let text = std::str::from_utf8(text.expose()).map_err(|_| malformed("not text"))?;
     let key = text.trim_end().strip_prefix(KEY_FILE_HEAD).ok_or_else(|| malformed("its head"))?;
     let key = BASE64.decode(key).map(Secret::new).map_err(|_| malformed("not base64"))?;
-    let key: [u8; KEY_LEN] =
-        key.expose().as_slice().try_into().map_err(|_| malformed("its length"))?;
-    Ok(Secret::new(key))
+    take_key(key.expose()).ok_or_else(|| malformed("its length"))
 }
 
 /// A root key in this process's memory.

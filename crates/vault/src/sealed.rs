@@ -4,7 +4,7 @@
 use kernel::{Entropy, KeyId, Secret, TenantId};
 use spine::{Place, Subject};
 
-use crate::aead::{Cipher, KEY_LEN, KeyBytes, NONCE_LEN, TAG_LEN};
+use crate::aead::{Cipher, KEY_LEN, KeyBytes, NONCE_LEN, TAG_LEN, take_key};
 use crate::error::Error;
 use crate::frame::frame;
 
@@ -121,8 +121,7 @@ pub(crate) fn unwrap(above: &Cipher, context: &[u8], wrapped: &[u8]) -> Result<K
     }
     let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>().ok_or(Error::Forged)?;
     let plain = Secret::new(above.open(*nonce, &frame(&[head, context]), rest)?);
-    let bytes: [u8; KEY_LEN] = plain.expose().as_slice().try_into().map_err(|_| Error::Forged)?;
-    Ok(Secret::new(bytes))
+    take_key(plain.expose()).ok_or(Error::Forged)
 }
 
 /// The context of an epoch key under the root.

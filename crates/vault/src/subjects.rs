@@ -65,8 +65,10 @@ impl Vault {
     /// # Errors
     /// [`Error::TooMany`] for more subjects than half the cache; [`Error`] of the key database.
     pub async fn resolve(&self, subjects: &[Subject]) -> Result<(), Error> {
-        if self.is_stale() {
-            self.refresh().await?;
+        if self.is_stale()
+            && let Err(error) = self.refresh().await
+        {
+            tracing::warn!(%error, "the installation's keys were not read again");
         }
         let horizon = self.ring().day_horizon;
         let asked: Vec<Subject> = subjects

@@ -155,9 +155,10 @@ impl Vault {
     /// [`Error`], as database and keyholder say; the keys that were known stay in use.
     pub async fn refresh(&self) -> Result<(), Error> {
         let before = self.ring();
+        // Before the read: what is found missing while it runs asks for another.
         self.inner.stale.store(false, Ordering::Relaxed);
-        let ring =
-            Ring::read(&self.inner.db, &self.inner.keyholder, self.tenant(), &before).await?;
+        let read = Ring::read(&self.inner.db, &self.inner.keyholder, self.tenant(), &before);
+        let ring = read.await.inspect_err(|_| self.mark_stale())?;
         let mut place = self.inner.ring.write().unwrap_or_else(PoisonError::into_inner);
         *place = Arc::new(ring);
         Ok(())

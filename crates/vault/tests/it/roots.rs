@@ -92,3 +92,18 @@ fn key_files_are_private() {
         assert!(matches!(Vault::open(world.config()).await, Err(Error::Exposed { .. })));
     });
 }
+
+#[test]
+fn a_database_that_does_not_answer_is_no_fault_of_ours() {
+    both(async |world| {
+        world.init().await.close().await;
+        let mut config = world.config();
+        // A port that was free a moment ago.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        config.database_url = format!("postgres://nobody:canary@127.0.0.1:{port}/none");
+        assert!(!format!("{config:?}").contains("canary"));
+        let error = Vault::open(config).await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (Kind::Unavailable, "vault.store_unavailable"));
+        assert!(!format!("{error} {}", error.detail()).contains("canary"));
+    });
+}
