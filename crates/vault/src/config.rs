@@ -48,6 +48,8 @@ pub struct Tuning {
     /// How long an old signing key stays published after its last use: the longest life of a
     /// token and some minutes.
     pub overlap: Duration,
+    /// The most subject keys that one transaction of an epoch rotation wraps anew.
+    pub rewrap_keys: u32,
     /// Stops the work between two steps; for drills.
     #[doc(hidden)]
     pub drill: Arc<dyn Drill>,
@@ -60,6 +62,7 @@ impl Default for Tuning {
             recheck: Duration::from_secs(30),
             lead: Duration::from_secs(120),
             overlap: Duration::from_secs(900),
+            rewrap_keys: 512,
             drill: Arc::new(NoDrill),
         }
     }

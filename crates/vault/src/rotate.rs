@@ -331,7 +331,7 @@ impl Vault {
         let tenant = self.tenant();
         let mut after: Vec<u8> = Vec::new();
         loop {
-            let limit = i64::try_from(REWRAP_MANY).unwrap_or(i64::MAX);
+            let limit = self.inner.tuning.rewrap_keys.max(1);
             let args = args![tenant.as_bytes(), old, after, limit];
             let rows: Vec<SubjectRow> =
                 self.inner.db.read().await?.all(UNDER_EPOCH.text(), args).await?;
@@ -341,7 +341,7 @@ impl Vault {
             for row in &rows {
                 wrapped.push((row.subject, self.rewrap_row(ring, row, old, new)?));
             }
-            counter.tell(self.write_batch(wrapped, old, new).await?);
+            counter.tell(self.write_batch(&wrapped, old, new).await?);
             passed(self.drill(), Step::BatchRewrapped)?;
         }
     }
@@ -362,26 +362,26 @@ impl Vault {
     /// Writes one batch. The guard on the old epoch leaves alone what was shredded meanwhile.
     async fn write_batch(
         &self,
-        wrapped: Vec<(Subject, Vec<u8>)>,
+        wrapped: &[(Subject, Vec<u8>)],
         old: i64,
         new: i64,
     ) -> Result<u64, Error> {
         let tenant = self.tenant();
         let mut tx = self.inner.db.begin().await?;
         let mut done = 0;
-        if wrapped.len() == REWRAP_MANY {
+        let (full, rest) = wrapped.as_chunks::<REWRAP_MANY>();
+        for chunk in full {
             let mut args: Vec<Value> = Vec::with_capacity(2 * REWRAP_MANY + 3);
-            for (subject, wrapped) in wrapped {
+            for (subject, wrapped) in chunk {
                 args.push(Value::from(subject.to_bytes()));
                 args.push(Value::from(wrapped));
             }
             args.extend(args![tenant.as_bytes(), old, new]);
             done += tx.run(REWRAP.text(), args).await?;
-        } else {
-            for (subject, wrapped) in wrapped {
-                let args = args![subject.to_bytes(), wrapped, tenant.as_bytes(), old, new];
-                done += tx.run(REWRAP_ONE.text(), args).await?;
-            }
+        }
+        for (subject, wrapped) in rest {
+            let args = args![subject.to_bytes(), wrapped, tenant.as_bytes(), old, new];
+            done += tx.run(REWRAP_ONE.text(), args).await?;
         }
         tx.commit().await?;
         Ok(done)

@@ -76,9 +76,10 @@ sql! {
          WHERE tenant = $1 AND epoch = $2 AND subject > $3 ORDER BY subject LIMIT $4";
     read COUNT_UNDER_EPOCH =
         "SELECT COUNT(*) AS count FROM key_subject WHERE tenant = $1 AND epoch = $2";
+    // The plus keeps SQLite from walking through the whole epoch for each statement.
     upkeep REWRAP in key_subject = multi_row!(
         REWRAP_HEAD, 2, 64,
-        ") AS v WHERE tenant = $129 AND epoch = $130 AND subject = v.column1"
+        ") AS v WHERE tenant = $129 AND +epoch = $130 AND subject = v.column1"
     );
     upkeep REWRAP_ONE in key_subject =
         "UPDATE key_subject SET epoch = $5, wrapped = $2 \

@@ -72,7 +72,7 @@ fn eight_tasks_make_seal_and_shred_the_same_subjects() {
     });
 }
 
-// V8
+// V5, V8
 #[test]
 fn keys_that_are_made_during_epoch_rotations_stay() {
     both(async |world| {
@@ -89,6 +89,9 @@ fn keys_that_are_made_during_epoch_rotations_stay() {
                     vault.create(subject).await.unwrap();
                     vault.resolve(&[subject]).await.unwrap();
                     let value = vault.seal(subject, PLACE, &[number], &SystemEntropy).unwrap();
+                    if number % 5 == 0 {
+                        vault.shred(subject).await.unwrap();
+                    }
                     sealed.push((subject, value));
                 }
                 sealed
@@ -109,8 +112,15 @@ fn keys_that_are_made_during_epoch_rotations_stay() {
             vault.close().await;
         }
         let vault = world.open().await;
+        let shredded = |subject: Subject| {
+            (0..6).any(|task| (0..40).step_by(5).any(|n| numbered(task, n) == subject))
+        };
         for (subject, value) in &sealed {
-            open(&vault, *subject, value).await.unwrap();
+            match open(&vault, *subject, value).await {
+                Ok(_) => assert!(!shredded(*subject), "{subject:?} was shredded"),
+                Err(Error::Erased) => assert!(shredded(*subject), "{subject:?} was not"),
+                Err(other) => panic!("{other}"),
+            }
         }
         vault.rotate_epoch(&|_| ()).await.unwrap();
         assert_eq!(world.epoch_files().len(), 1);

@@ -84,13 +84,16 @@ impl World {
     }
 
     pub(crate) fn config(&self) -> Config {
-        Config::new(
+        let mut config = Config::new(
             self.path("keyholder/epochs"),
             Root::KeyFile { file: self.path("keyholder/root.key") },
             self.url.clone(),
             Arc::clone(&self.clock) as Arc<dyn Clock>,
             Arc::clone(&self.recorder) as Arc<dyn Entropy>,
-        )
+        );
+        // 150 subjects in two batches: one full statement and some rows, then some rows.
+        config.tuning.rewrap_keys = 80;
+        config
     }
 
     /// A configuration whose work stops after the `nth` time that `step` is reached.
