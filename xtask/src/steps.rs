@@ -173,13 +173,15 @@ fn now() -> Instant {
 
 fn fmt(house: &House) -> Result<String> {
     house.run(house.cargo(&["fmt", "--all", "--check"]))?;
+    let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
+    house.run(house.cargo(&fuzz))?;
     Ok("as rustfmt writes it".to_owned())
 }
 
 fn clippy(house: &House) -> Result<String> {
     house.run(house.cargo(&locked(
         house,
-        &["clippy", "--workspace", "--all-targets"],
+        &["clippy", "--workspace", "--all-targets", "--keep-going"],
         &["--", "-D", "warnings"],
     )))?;
     Ok("no warning".to_owned())

@@ -97,7 +97,8 @@ fn every_target_has_its_file_for_cargo_fuzz() {
         let name = target.name;
         assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} in fuzz/Cargo.toml");
         let file = std::fs::read_to_string(format!("{folder}/{name}.rs")).unwrap();
-        assert!(file.contains("fuzz_target!"), "{name}");
+        let call = format!("fuzz_targets::{}(bytes);", target.path);
+        assert!(file.contains("fuzz_target!") && file.contains(&call), "{name}: {call}");
     }
 }
 
@@ -105,6 +106,7 @@ fn every_target_has_its_file_for_cargo_fuzz() {
 fn a_panic_is_reported_with_its_input() {
     let target = Target {
         name: "broken",
+        path: "",
         run: |bytes| {
             assert!(bytes.is_empty());
             true

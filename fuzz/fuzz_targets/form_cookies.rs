@@ -1,0 +1,6 @@
+//! See `fuzz_targets::forms::cookies`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    fuzz_targets::forms::cookies(bytes);
+});
