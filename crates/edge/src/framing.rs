@@ -3,6 +3,7 @@
 //! has judged, and everything it passes on has one meaning only.
 
 use crate::head::{self, Flaw, Framing, Head, HeadBounds};
+use crate::token::is_token_byte;
 
 /// What to do with the bytes at the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +115,10 @@ impl Framer {
                 }
                 Some(_) => Step::Flaw(Flaw::BareLineBreak),
             };
+        }
+        // Another protocol is told at its first byte, not when its time is over.
+        if bytes.first().is_some_and(|first| !is_token_byte(*first)) {
+            return Step::Flaw(Flaw::RequestLine);
         }
         match head_end(bytes, scanned) {
             Ok(Some(end)) => self.judge(bytes.get(..end).unwrap_or_default()),
