@@ -31,10 +31,9 @@ impl Vault {
         plain: &[u8],
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, Error> {
-        let now = self.now();
         if subject == Subject::House {
             let ring = self.ring();
-            let version = ring.current(Purpose::Field, now)?;
+            let version = ring.current(Purpose::Field, self.now())?;
             let Material::Cipher(cipher) = &version.material else {
                 return Err(Error::Missing { what: "the field key" });
             };
