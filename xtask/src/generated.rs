@@ -17,9 +17,9 @@ struct Generated {
 
 const GENERATED: &[Generated] = &[
     Generated { file: "docs/config.schema.json", args: &["config", "schema"] },
-    Generated { file: "docs/config.md", args: &["config", "reference"] },
-    Generated { file: "docs/openapi.json", args: &["openapi"] },
-    Generated { file: "docs/events.md", args: &["events"] },
+    Generated { file: "docs/stagedoor.toml", args: &["docs", "config"] },
+    Generated { file: "docs/openapi.json", args: &["docs", "openapi"] },
+    Generated { file: "docs/events.md", args: &["docs", "events"] },
 ];
 
 /// The step: each file is what the binary prints.

@@ -21,7 +21,7 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("shop", "shop", "/"),
     ("sign-up", "shop", "/auth/sign-up"),
     ("sign-in", "shop", "/auth/sign-in"),
-    ("reset", "shop", "/auth/reset"),
+    ("forgot", "shop", "/auth/forgot"),
     ("not-found", "shop", "/auth/no-such-page"),
     ("console-sign-in", "console", "/console/"),
 ];
@@ -115,7 +115,9 @@ struct Demo {
 
 impl Demo {
     fn start(house: &House) -> Result<Self> {
-        let mut command = house.command(binary(house)?, &["demo"]);
+        // free ports: somebody may be looking at a demo already
+        let args = ["demo", "--listen", "127.0.0.1:0", "--console", "127.0.0.1:0"];
+        let mut command = house.command(binary(house)?, &args);
         command.stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().context("stagedoor demo")?;
         let output = child.stdout.take().context("the demo has no output")?;
