@@ -68,6 +68,19 @@ impl Framer {
         matches!(self.state, State::Head { .. })
     }
 
+    /// Whether the next byte belongs to a body.
+    #[must_use]
+    pub const fn in_body(&self) -> bool {
+        match self.state {
+            State::Fixed(_)
+            | State::Size
+            | State::Chunk(_)
+            | State::ChunkEnd
+            | State::Trailer { .. } => true,
+            State::Head { .. } | State::Held | State::Tunnel | State::Dead => false,
+        }
+    }
+
     /// The WebSocket is opened: what follows is no HTTP.
     pub const fn open_tunnel(&mut self) {
         self.state = State::Tunnel;

@@ -197,7 +197,6 @@ impl std::hash::Hasher for PassHasher {
         }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the halves of a 128-bit hash")]
     fn write_u128(&mut self, value: u128) {
         self.0 = (value >> 64) as u64;
     }

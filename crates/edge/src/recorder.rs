@@ -375,9 +375,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Recorder<S> {
 
     /// Reads and drops what a refused client still sends, within bounds.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.flawed && !self.framer.in_body() {
+            return Poll::Ready(());
+        }
         self.start = 0;
         self.end = 0;
-        while self.flawed && self.lingered < LINGER_BYTES {
+        while self.lingered < LINGER_BYTES {
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => break,
                 Poll::Ready(Ok(count)) => {
