@@ -30,12 +30,14 @@ CREATE TABLE watch_answer (
     state TEXT NOT NULL,
     account BYTEA CHECK (length(account) = 16),
     day BIGINT,
+    target_index BYTEA CHECK (length(target_index) = 16),
     target_sealed BYTEA,
     asked_at BIGINT NOT NULL,
     until_at BIGINT
 );
 CREATE INDEX watch_answer_alert ON watch_answer (alert);
 CREATE INDEX watch_answer_state ON watch_answer (state, id);
+CREATE INDEX watch_answer_target ON watch_answer (target_index, asked_at);
 CREATE INDEX watch_answer_account ON watch_answer (account);
 
 -- The one off switch: one row once it was first turned.

@@ -14,8 +14,10 @@ use spine::{
 };
 
 use crate::alert::AlertId;
+use crate::engine::Mark;
 use crate::error::Error;
 use crate::room::Watch;
+use crate::seen::{account_mark, client_mark};
 use crate::subject::{SealedTarget, columns, is_alive, open, subject_of};
 use crate::word::words;
 
@@ -27,13 +29,18 @@ spine::sql! {
         "SELECT id, alert, rule, action, state, account, day, target_sealed, asked_at, until_at \
          FROM watch_answer WHERE id < $1 AND (CAST($2 AS TEXT) IS NULL OR state = $2) \
          ORDER BY id DESC LIMIT $3";
+    /// $1 target, $2 action, $3 state, $4 now, $5 the moment after which an answer without an end
+    /// is still fresh.
+    read STANDING =
+        "SELECT id FROM watch_answer WHERE target_index = $1 AND action = $2 AND state = $3 \
+         AND (until_at > $4 OR asked_at > $5) LIMIT 1";
     fact RECORD in watch_answer =
         "INSERT INTO watch_answer (id, version, alert, rule, action, state, account, day, \
-         target_sealed, asked_at, until_at) \
-         VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id";
+         target_index, target_sealed, asked_at, until_at) \
+         VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING id";
     fact BLANK in watch_answer =
         "UPDATE watch_answer SET version = version + 1, account = NULL, day = NULL, \
-         target_sealed = NULL WHERE id IN \
+         target_index = NULL, target_sealed = NULL WHERE id IN \
          (SELECT id FROM watch_answer WHERE account = $1 LIMIT 200) RETURNING id";
 }
 
@@ -98,6 +105,8 @@ pub const BY_A_PERSON: &str = "person";
 /// The longest that a person may ask for, s: 90 days.
 pub(crate) const TTL_MAX_S: u32 = 7_776_000;
 const REASON_BYTES: usize = 500;
+/// How long an answer without an end is not asked for again.
+const FRESH: Duration = Duration::from_secs(5);
 
 /// An answer, with its target as far as that can still be known.
 #[derive(Clone, Debug)]
@@ -152,6 +161,15 @@ impl FromRow for AnswerRow {
             until: row.opt_time("until_at")?,
         };
         Ok(Self { answer, subject, sealed: row.opt_bytes("target_sealed")? })
+    }
+}
+
+/// That there is a row.
+struct Found;
+
+impl FromRow for Found {
+    fn from_row(_: &Row) -> Result<Self, StoreError> {
+        Ok(Self)
     }
 }
 
@@ -247,6 +265,26 @@ impl Watch {
         })
     }
 
+    fn target_mark(&self, ask: &Ask) -> Option<Mark> {
+        let account = ask.account.map(|account| account_mark(self.vault(), account));
+        account.or(ask.address.map(|address| client_mark(self.vault(), address)))
+    }
+
+    /// Whether the same was asked for already, by whatever rule or person, and still stands: a
+    /// block until it ends, all else for as long as two rules may take to find the same attack.
+    pub(crate) async fn is_standing(
+        &self,
+        tx: &mut Tx,
+        ask: &Ask,
+        state: AnswerState,
+    ) -> Result<bool, spine::Error> {
+        let Some(mark) = self.target_mark(ask) else { return Ok(false) };
+        let now = tx.ctx().now;
+        let (action, state) = (action_word(ask.action), state.as_str());
+        let args = args![mark.0, action, state, now, now.minus(FRESH)];
+        Ok(tx.maybe::<Found>(&STANDING, args).await?.is_some())
+    }
+
     /// Writes the answer's row and, where it is asked for or would have been, the event that its
     /// owner room reads.
     pub(crate) async fn record(
@@ -265,8 +303,9 @@ impl Watch {
         let alert = record.alert.map(|alert| *alert.as_bytes());
         let (action, state) = (action_word(ask.action), record.state.as_str());
         let rule = record.rule;
-        let row =
-            args![id.as_bytes(), alert, rule, action, state, account, day, sealed, now, ask.until];
+        let index = self.target_mark(ask).map(|mark| mark.0);
+        let mut row = args![id.as_bytes(), alert, rule, action, state, account, day];
+        row.extend(args![index, sealed, now, ask.until]);
         tx.change(&RECORD, row).await?;
         let dry_run = match record.state {
             AnswerState::Asked => false,

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use web::feed::Net;
 
 use crate::error::Error;
-use crate::net::Net;
 use crate::rule::{Measure, Rule};
 use crate::rules::RULES;
 
@@ -159,7 +159,7 @@ mod tests {
     fn unknown_and_wild_keys_are_refused() {
         let cases = [
             ("dry_run_dayz = 1", "dry_run_dayz"),
-            ("allow = [\"10.0.0.1/8\"]", "10.0.0.1/8"),
+            ("allow = [\"10.0.0/8\"]", "10.0.0/8"),
             ("[rules.stuffing]\nenabled = false", "watch.rules.stuffing is no rule"),
             ("[rules.stuffing_client]\nthresh = 3", "thresh"),
             ("[rules.stuffing_client]\nthreshold = 0", "watch.rules.stuffing_client.threshold"),

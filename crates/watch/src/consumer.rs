@@ -165,8 +165,14 @@ impl Watch {
         (fired, target): (&Fired, Target),
     ) -> Result<(), spine::Error> {
         let now = tx.ctx().now;
-        let asks: Vec<Ask> =
-            rule.answers.iter().filter_map(|action| ask(rule, *action, target, now)).collect();
+        let standing = if dry { AnswerState::DryRun } else { AnswerState::Asked };
+        let mut asks = Vec::new();
+        for ask in rule.answers.iter().filter_map(|action| ask(rule, *action, target, now)) {
+            // A5: two rules that find the same attack ask once.
+            if !self.is_standing(tx, &ask, standing).await? {
+                asks.push(ask);
+            }
+        }
         if asks.is_empty() {
             return Ok(());
         }

@@ -19,6 +19,16 @@ use crate::rule::{Key, Measure, Severity, Trigger};
 
 /// The routes of this room, for the operators' listener.
 pub fn routes(watch: Watch) -> OpenApiRouter {
+    all().with_state(watch)
+}
+
+/// The same, for their document only: nothing needs to be open, and nothing answers.
+#[must_use]
+pub fn describe() -> OpenApiRouter {
+    OpenApiRouter::with_openapi(all().into_openapi())
+}
+
+fn all() -> OpenApiRouter<Watch> {
     OpenApiRouter::new()
         .routes(routes!(list_rules))
         .routes(routes!(list_alerts))
@@ -30,7 +40,6 @@ pub fn routes(watch: Watch) -> OpenApiRouter {
         .routes(routes!(stop_answers))
         .routes(routes!(resume_answers))
         .routes(routes!(replay_history))
-        .with_state(watch)
 }
 
 const DEFAULT_ROWS: i64 = 50;

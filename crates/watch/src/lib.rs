@@ -19,8 +19,9 @@
 //! - **A3** no rule locks an owner out: what happens *to* an account asks it for a proof at the most,
 //!   and ends its sessions only where somebody got in;
 //! - **A4** memory is bounded, and a flood of one sort of key hides nothing of another sort;
-//! - **A5** one attack is one answer and one alert: a key that was answered is quiet until the answer
-//!   ends, and what is found of it within a day is counted on the alert that stands;
+//! - **A5** one attack is one answer, and one alert a rule: a key that was answered is quiet until the
+//!   answer ends, whichever rule asked, and what is found of it within a day is counted on the alert
+//!   that stands;
 //! - **A6** an answer of a rule has passed the allow list, the off switch and the rule's budget in its
 //!   own transaction; after the switch is turned no answer commits that has not seen it;
 //! - **A7** every answer to a client ends by itself; a rule that is new here only tells what it would
@@ -97,8 +98,7 @@ pub use answer::{Answer, AnswerId, AnswerState, Ask, BY_A_PERSON, Withheld};
 pub use config::{RuleConfig, Tuned, WatchConfig, tune};
 pub use error::Error;
 pub use events::*;
-pub use http::routes;
-pub use net::{Net, NetError};
+pub use http::{describe, routes};
 pub use room::Watch;
 pub use rule::{Key, Measure, Rule, Severity, Signal, Trigger};
 pub use rules::RULES;

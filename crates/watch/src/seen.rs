@@ -63,6 +63,15 @@ pub(crate) fn account_mark(vault: &Vault, account: AccountId) -> Mark {
     cut(vault.blind("watch.account", account.as_bytes()))
 }
 
+/// The mark of a client.
+pub(crate) fn client_mark(vault: &Vault, address: IpAddr) -> Mark {
+    cut(vault.blind("watch.client", &client_of(address)))
+}
+
+fn neighbours_mark(vault: &Vault, address: IpAddr) -> Mark {
+    cut(vault.blind("watch.neighbours", &neighbours_of(address)))
+}
+
 fn address_mark(vault: &Vault, email: &str) -> Mark {
     cut(vault.blind("watch.email", email.trim().to_lowercase().as_bytes()))
 }
@@ -89,15 +98,14 @@ pub(crate) fn decode(vault: &Vault, event: &Recorded, now: Timestamp) -> Option<
     let unknown = || event.sealed_text("email").map(|email| address_mark(vault, email));
     let count = event.plain.get("count").and_then(serde_json::Value::as_u64);
     let weight = count.filter(|_| signal == Signal::LimitHit).unwrap_or(1);
-    let mark = |context, net: [u8; 16]| cut(vault.blind(context, &net));
     let seen = Seen {
         id: event.id,
         // A clock that runs ahead must not push everybody else's events out of the window.
         at: event.at.min(now),
         signal,
         weight: u32::try_from(weight).unwrap_or(u32::MAX),
-        client: address.map(|address| mark("watch.client", client_of(address))),
-        neighbours: address.map(|address| mark("watch.neighbours", neighbours_of(address))),
+        client: address.map(|address| client_mark(vault, address)),
+        neighbours: address.map(|address| neighbours_mark(vault, address)),
         account: known.or_else(unknown),
     };
     let session = event.sealed_text("session").and_then(|text| text.parse().ok());

@@ -17,7 +17,7 @@ spine::tables! {
         retain = "365 days", erase = blank,
         columns {
             id: Id, version: Version, alert: Plain, rule: Plain, action: Plain, state: Plain,
-            account: Plain, day: Plain, target_sealed: Sealed, asked_at: Time, until_at: Time
+            account: Plain, day: Plain, target_index: BlindIndex, target_sealed: Sealed, asked_at: Time, until_at: Time
         }
     }
     /// The one switch that stops all automatic answers.
