@@ -45,6 +45,7 @@ pub struct Applied {
 
 /// One change of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = EdgeRevision)]
 pub struct Revision {
     /// Its number, from 1.
     pub number: i64,
@@ -107,7 +108,10 @@ impl FromRow for Number {
     }
 }
 
+/// In order of name, which no two databases spell alike.
 fn config_of(rows: &[SectionRow]) -> Result<EdgeConfig, Error> {
+    let mut rows: Vec<&SectionRow> = rows.iter().collect();
+    rows.sort_by_key(|row| (row.section, &row.name));
     assemble(rows.iter().map(|row| (row.section, row.body.clone())))
 }
 
@@ -145,8 +149,13 @@ impl Access {
         wanted: &EdgeConfig,
         base: Option<i64>,
     ) -> Result<Applied, Error> {
-        let table = Arc::new(wanted.table()?);
+        wanted.table()?;
         let wanted = sections(wanted)?;
+        // As a cold edge will read it: in order of name.
+        let bodies = wanted.iter().map(|((section, _), body)| {
+            (*section, serde_json::Value::Object(body.clone()).to_string())
+        });
+        let table = Arc::new(assemble(bodies)?.table()?);
         transact!(self.spine(), ctx, tx => {
             self.apply_in(&mut tx, &wanted, base, &table).await
         })
@@ -244,6 +253,12 @@ impl Access {
         let limit = limit.clamp(1, Limits::PAGE_ROWS);
         let mut read = self.spine().read().await?;
         Ok(read.all(&REVISIONS, args![before.unwrap_or(i64::MAX), limit]).await?)
+    }
+
+    /// Notes that a cold edge is told of this revision.
+    pub(crate) fn note_published(&self, revision: i64) {
+        let mut published = self.published().lock().unwrap_or_else(PoisonError::into_inner);
+        *published = (*published).max(revision);
     }
 
     /// Publishes a table unless a later revision was published already: commits may call out of

@@ -152,7 +152,7 @@ impl Refusal for Error {
 
     fn detail(&self) -> String {
         match self {
-            Self::Fields(_) => "Some fields need another value. Nothing was taken.".to_owned(),
+            Self::Fields(_) => "Some fields need another value. Nothing was done.".to_owned(),
             Self::Config(problems) => {
                 let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 format!("The configuration is refused:\n{}", lines.join("\n"))

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use http::StatusCode;
+use http::request::Parts;
 use kernel::KeyId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -43,6 +44,19 @@ pub fn routes(room: Access) -> OpenApiRouter {
         .with_state(room)
 }
 
+/// A service whose key has the scope: it is asked for before the body is read.
+struct Shop(Service);
+
+impl<S: Send + Sync> FromRequestParts<S> for Shop {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let service = Service::from_request_parts(parts, state).await?;
+        service.require(FACTS_SCOPE)?;
+        Ok(Self(service))
+    }
+}
+
 /// Facts that were taken.
 #[derive(Debug, Serialize, ToSchema)]
 struct TakenFacts {
@@ -67,16 +81,16 @@ struct TakenFacts {
     extensions(("x-effect" = json!("fact")), ("x-access" = json!("service:facts"))))]
 async fn take_facts(
     State(room): State<Access>,
-    service: Service,
+    Shop(service): Shop,
     Json(batch): Json<Batch, FACTS_BYTES>,
 ) -> Result<Json<TakenFacts>, Problem> {
-    service.require(FACTS_SCOPE)?;
     let facts = room.take_facts(&service.ctx, &batch).await.map_err(Error::into_problem)?;
     Ok(Json(TakenFacts { facts }))
 }
 
 /// Kinds of fact.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FactKinds)]
 struct Kinds {
     /// In order of name.
     kinds: Vec<KindSpec>,
@@ -90,8 +104,7 @@ struct Kinds {
         (status = 403, description = "The key lacks the scope.", body = Document)),
     security(("service" = [])),
     extensions(("x-effect" = json!("none")), ("x-access" = json!("service:facts"))))]
-async fn list_kinds(State(room): State<Access>, service: Service) -> Result<Json<Kinds>, Problem> {
-    service.require(FACTS_SCOPE)?;
+async fn list_kinds(State(room): State<Access>, _: Shop) -> Result<Json<Kinds>, Problem> {
     Ok(Json(Kinds { kinds: room.kinds().iter().cloned().collect() }))
 }
 

@@ -72,7 +72,7 @@ pub use events::{
     BlockSource, BlocksExpired, ClientBlocked, ClientUnblocked, ConfigApplied, FloodObserved,
     LimitExceeded, Obeyed, RequestRefused, ResponseApplied, ServiceAdded, ServiceRevoked,
 };
-pub use facts::{About, Batch, Catalogue, Fact, FieldSpec, FieldType, Fields, KindSpec, Taken};
+pub use facts::{AboutWhom, Batch, Catalogue, Fact, FieldSpec, FieldType, Fields, KindSpec, Taken};
 pub use http::{FACTS_SCOPE, routes};
 pub use obey::Responses;
 pub use plan::{Change, Diff, plan};

@@ -6,7 +6,6 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
 
 use crate::edge_config::EdgeConfig;
 use crate::error::Error;
@@ -93,7 +92,7 @@ pub(crate) fn assemble(
 }
 
 /// One section that changes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// Which section: `route "checkout"`.
     pub what: String,
@@ -102,7 +101,7 @@ pub struct Change {
 }
 
 /// What an apply changes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diff {
     /// Sections that come.
     pub added: Vec<Change>,

@@ -109,10 +109,7 @@ impl Access {
     pub async fn feed_part(&self) -> Result<FeedPart, Error> {
         let (revision, config) = self.in_force().await?;
         let routes = Arc::new(config.table()?);
-        let mut published =
-            self.published().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *published = (*published).max(revision);
-        drop(published);
+        self.note_published(revision);
         Ok(FeedPart { routes, blocks: self.standing_blocks().await? })
     }
 

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use vault::Vault;
 use web::FieldError;
 
-use super::kind::{About, Catalogue, FIELDS_MAX, FieldSpec, FieldType, KindSpec};
+use super::kind::{AboutWhom, Catalogue, FIELDS_MAX, FieldSpec, FieldType, KindSpec};
 use crate::moment;
 
 /// Facts in one batch.
@@ -32,6 +32,7 @@ const ERRORS_MAX: usize = 50;
 /// Facts to be taken together: all of them or none.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = FactBatch)]
 pub struct Batch {
     /// The facts, 1 to 500.
     pub facts: Vec<Fact>,
@@ -212,28 +213,28 @@ fn whose(
     kind: &KindSpec,
 ) -> Option<Whose> {
     match (kind.about, fact.account, &fact.customer) {
-        (About::Nobody, None, None) => Some(Whose::Nobody),
-        (About::Nobody, Some(_), _) => {
+        (AboutWhom::Nobody, None, None) => Some(Whose::Nobody),
+        (AboutWhom::Nobody, Some(_), _) => {
             wrong.say(path("account"), "is for kinds about a customer: leave it out");
             None
         }
-        (About::Nobody, None, Some(_)) => {
+        (AboutWhom::Nobody, None, Some(_)) => {
             wrong.say(path("customer"), "is for kinds about a customer: leave it out");
             None
         }
-        (About::Customer, Some(account), None) => Some(Whose::Account(account)),
-        (About::Customer, None, Some(customer)) if is_id(customer) => {
+        (AboutWhom::Customer, Some(account), None) => Some(Whose::Account(account)),
+        (AboutWhom::Customer, None, Some(customer)) if is_id(customer) => {
             Some(Whose::Customer(customer.clone()))
         }
-        (About::Customer, None, Some(_)) => {
+        (AboutWhom::Customer, None, Some(_)) => {
             wrong.say(path("customer"), "must be 1 to 128 bytes without control characters");
             None
         }
-        (About::Customer, Some(_), Some(_)) => {
+        (AboutWhom::Customer, Some(_), Some(_)) => {
             wrong.say(path("customer"), "is not wanted beside `account`: leave one out");
             None
         }
-        (About::Customer, None, None) => {
+        (AboutWhom::Customer, None, None) => {
             wrong.say(path("account"), "is missing: send it, or your own reference as `customer`");
             None
         }

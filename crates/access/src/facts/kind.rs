@@ -98,7 +98,7 @@ pub struct FieldSpec {
     #[serde(default)]
     pub personal: bool,
     /// The words of a `word` field. Default none.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<String>,
     /// The longest text, bytes: 1 to 4096. Default 1024.
     #[serde(default = "text_default")]
@@ -120,7 +120,7 @@ impl FieldSpec {
 /// Whether a kind is about a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum About {
+pub enum AboutWhom {
     /// About a customer: the fact names an account, or the shop's own reference of the customer.
     Customer,
     /// About no person.
@@ -136,7 +136,7 @@ pub struct KindSpec {
     /// What happened, in words, for the event catalogue.
     pub says: String,
     /// Whether it is about a person: `customer` or `nobody`.
-    pub about: About,
+    pub about: AboutWhom,
     /// The `id` field that names the thing which changed. Default none.
     #[serde(default)]
     pub thing: Option<String>,
@@ -262,41 +262,51 @@ fn check(kind: &KindSpec, problems: &mut Vec<ConfigProblem>) {
     }
 }
 
-/// The kinds that the house knows how to use.
-fn built_in() -> Vec<KindSpec> {
-    use FieldType::{Account, Amount, Currency, Flag, Id, Int, Text, Word};
-    let field = |name: &str, holds| FieldSpec {
+fn field(name: &str, holds: FieldType) -> FieldSpec {
+    FieldSpec {
         name: name.to_owned(),
         holds,
         optional: false,
         personal: false,
         words: Vec::new(),
         max_bytes: text_default(),
-    };
-    let optional = |name: &str, holds| FieldSpec { optional: true, ..field(name, holds) };
-    // What somebody paid is theirs to know.
-    let sealed = |spec: FieldSpec| FieldSpec { personal: true, ..spec };
-    let kind = |name: &str, says: &str, about, thing: &str, fields| KindSpec {
+    }
+}
+
+fn optional(name: &str, holds: FieldType) -> FieldSpec {
+    FieldSpec { optional: true, ..field(name, holds) }
+}
+
+/// An amount that somebody paid or got back: theirs to know.
+fn paid(name: &str) -> FieldSpec {
+    FieldSpec { personal: true, ..field(name, FieldType::Amount) }
+}
+
+fn order(name: &str, says: &str, fields: Vec<FieldSpec>) -> KindSpec {
+    KindSpec {
         name: name.to_owned(),
         says: says.to_owned(),
-        about,
-        thing: Some(thing.to_owned()),
+        about: AboutWhom::Customer,
+        thing: Some("order".to_owned()),
         fields,
         retain_days: 2_555,
-    };
+    }
+}
+
+/// The kinds that the house knows how to use.
+fn built_in() -> Vec<KindSpec> {
+    use FieldType::{Account, Amount, Currency, Flag, Id, Int, Text, Word};
     let change = FieldSpec {
         words: ["made", "price", "stock", "text", "removed"].map(str::to_owned).to_vec(),
         ..field("change", Word)
     };
     vec![
-        kind(
+        order(
             "order.paid",
             "A customer paid an order.",
-            About::Customer,
-            "order",
             vec![
                 field("order", Id),
-                sealed(field("amount_minor", Amount)),
+                paid("amount_minor"),
                 field("currency", Currency),
                 optional("items", Int),
                 optional("creator", Account),
@@ -304,41 +314,40 @@ fn built_in() -> Vec<KindSpec> {
                 optional("stream", Id),
             ],
         ),
-        kind(
+        order(
             "order.refunded",
             "An order was paid back, in part or in whole.",
-            About::Customer,
-            "order",
             vec![
                 field("order", Id),
                 optional("refund", Id),
-                sealed(field("amount_minor", Amount)),
+                paid("amount_minor"),
                 field("currency", Currency),
                 optional("whole", Flag),
                 optional("reason", Text),
             ],
         ),
-        kind(
-            "product.changed",
-            "A product was made, changed or removed.",
-            About::Nobody,
-            "product",
-            vec![
-                field("product", Id),
-                change,
-                optional("price_minor", Amount),
-                optional("currency", Currency),
-                optional("stock", Int),
-                optional("seller", Account),
-            ],
-        ),
         KindSpec {
+            about: AboutWhom::Nobody,
+            thing: Some("product".to_owned()),
+            ..order(
+                "product.changed",
+                "A product was made, changed or removed.",
+                vec![
+                    field("product", Id),
+                    change,
+                    optional("price_minor", Amount),
+                    optional("currency", Currency),
+                    optional("stock", Int),
+                    optional("seller", Account),
+                ],
+            )
+        },
+        KindSpec {
+            thing: Some("message".to_owned()),
             retain_days: 90,
-            ..kind(
+            ..order(
                 "chat.sent",
                 "A customer wrote in the shop's own chat.",
-                About::Customer,
-                "message",
                 vec![
                     field("message", Id),
                     field("room", Id),
@@ -368,7 +377,7 @@ mod tests {
         let own = |name: &str| KindSpec {
             name: name.to_owned(),
             says: "It happened.".to_owned(),
-            about: About::Nobody,
+            about: AboutWhom::Nobody,
             thing: None,
             fields: Vec::new(),
             retain_days: 30,

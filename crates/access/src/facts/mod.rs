@@ -12,14 +12,14 @@ use std::collections::{BTreeMap, HashMap};
 use kernel::{AccountId, Ctx, EventId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
-use spine::{About as Telling, SealError, Subject, Tx, transact};
+use spine::{About, SealError, Subject, Tx, transact};
 use utoipa::ToSchema;
 use vault::Place;
 use web::FieldError;
 
 pub(crate) use self::store::STATEMENTS;
 pub use check::{Batch, Fact, Fields};
-pub use kind::{About, Catalogue, FieldSpec, FieldType, KindSpec};
+pub use kind::{AboutWhom, Catalogue, FieldSpec, FieldType, KindSpec};
 
 use crate::error::Error;
 use crate::room::Access;
@@ -31,6 +31,7 @@ const TRIES: u32 = 16;
 
 /// A fact that was taken, now or before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = TakenFact)]
 pub struct Taken {
     /// The shop's id of it.
     pub id: String,
@@ -102,7 +103,7 @@ impl Access {
         if let Whose::Customer(reference) = &fact.whose {
             sealed.insert("_customer".to_owned(), Value::from(reference.as_str()));
         }
-        let about = Telling {
+        let about = About {
             subject: one.subject,
             aggregate: fact.kind.noun(),
             aggregate_id: self.thing_id(fact),
