@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use kernel::{Secret, SessionId};
+use kernel::{Secret, SessionId, Timestamp};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -46,11 +46,41 @@ struct AccountPage {
     page: Page,
     notice: Option<&'static str>,
     account: AccountView,
-    sessions: Vec<SessionView>,
+    devices: Vec<Device>,
     // Named unlike the parameters of the page's macros, which would hide them.
     wrong_name: Wrong,
     wrong_password: Wrong,
     wrong_delete: Wrong,
+}
+
+/// One session as the page shows it.
+struct Device {
+    session: SessionId,
+    agent: String,
+    address: String,
+    since: String,
+    used: String,
+    current: bool,
+}
+
+impl Device {
+    fn of(view: SessionView) -> Self {
+        let unknown = |text: Option<String>, what: &str| text.unwrap_or_else(|| what.to_owned());
+        Self {
+            session: view.id,
+            agent: unknown(view.agent, "Unknown device"),
+            address: unknown(view.address, "an unknown address"),
+            since: minute(view.created_at),
+            used: minute(view.used_at),
+            current: view.current,
+        }
+    }
+}
+
+/// A moment to the minute, UTC: `2026-11-24 02:25`.
+fn minute(at: Timestamp) -> String {
+    let text = at.to_string();
+    text.get(..16).unwrap_or(&text).replace('T', " ")
 }
 
 #[derive(Template)]
@@ -138,7 +168,7 @@ async fn account(room: &Identity, caller: &Caller, page: Page) -> Result<Account
         page: page.titled("Your account", Shape::Medium),
         notice: None,
         account,
-        sessions,
+        devices: sessions.into_iter().map(Device::of).collect(),
         wrong_name: Wrong::default(),
         wrong_password: Wrong::default(),
         wrong_delete: Wrong::default(),

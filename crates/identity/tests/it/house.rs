@@ -15,10 +15,10 @@ use testkit::World;
 use web::feed::{Hub, PublisherId, Snapshot};
 use web::{App, Csrf, Site};
 
-pub const PASSWORD: &str = "tin lamp over the quay";
-pub const OTHER: &str = "seven kettles in violet";
+pub(crate) const PASSWORD: &str = "tin lamp over the quay";
+pub(crate) const OTHER: &str = "seven kettles in violet";
 
-pub fn room() -> testkit::Room {
+pub(crate) fn room() -> testkit::Room {
     testkit::Room {
         migrations: identity::MIGRATIONS.to_vec(),
         tables: identity::TABLES.to_vec(),
@@ -26,25 +26,25 @@ pub fn room() -> testkit::Room {
     }
 }
 
-pub struct House<'a> {
-    pub world: &'a World,
-    pub room: Identity,
-    pub outbox: Outbox,
-    pub hub: Hub,
+pub(crate) struct House<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) room: Identity,
+    pub(crate) outbox: Outbox,
+    pub(crate) hub: Hub,
 }
 
-pub fn config() -> IdentityConfig {
+pub(crate) fn config() -> IdentityConfig {
     // The floor of what is taken for safe: tests make hundreds.
     let password = PasswordConfig { memory_kib: 7_168, passes: 1, ..PasswordConfig::default() };
     IdentityConfig { password, ..IdentityConfig::default() }
 }
 
 impl<'a> House<'a> {
-    pub fn new(world: &'a World) -> Self {
+    pub(crate) fn new(world: &'a World) -> Self {
         Self::with(world, config())
     }
 
-    pub fn with(world: &'a World, config: IdentityConfig) -> Self {
+    pub(crate) fn with(world: &'a World, config: IdentityConfig) -> Self {
         let clock = Arc::clone(&world.clock) as Arc<dyn Clock>;
         let hub = Hub::new(Arc::clone(&clock), Snapshot::default());
         let parts = identity::Parts {
@@ -61,19 +61,19 @@ impl<'a> House<'a> {
     }
 
     /// A visitor's circumstances.
-    pub fn ctx(&self) -> Ctx {
+    pub(crate) fn ctx(&self) -> Ctx {
         self.world.ctx(Actor::Nobody)
     }
 
     /// A visitor's circumstances from another address.
-    pub fn ctx_from(&self, last: u8) -> Ctx {
+    pub(crate) fn ctx_from(&self, last: u8) -> Ctx {
         let mut ctx = self.ctx();
         ctx.origin.address = Some(std::net::IpAddr::from([198, 51, 100, last]));
         ctx
     }
 
     /// Sends what is queued, and gives all letters to one address, oldest first.
-    pub async fn letters(&self, to: &str) -> Vec<Mail> {
+    pub(crate) async fn letters(&self, to: &str) -> Vec<Mail> {
         self.room.deliver(&self.ctx(), &self.outbox).await.expect("delivered");
         let mut letters: Vec<Mail> =
             self.outbox.letters().into_iter().map(|kept| kept.mail).collect();
@@ -83,24 +83,24 @@ impl<'a> House<'a> {
     }
 
     /// The secret of the newest letter to an address.
-    pub async fn link(&self, to: &str) -> Secret<String> {
+    pub(crate) async fn link(&self, to: &str) -> Secret<String> {
         let letters = self.letters(to).await;
         secret_in(letters.last().expect("a letter"))
     }
 
-    pub async fn sign_up(&self, email: &str) -> Result<(), Error> {
+    pub(crate) async fn sign_up(&self, email: &str) -> Result<(), Error> {
         self.room.sign_up(&self.ctx(), sign_up(email, PASSWORD)).await
     }
 
     /// A customer who signed up and verified the address.
-    pub async fn customer(&self, email: &str) -> AccountId {
+    pub(crate) async fn customer(&self, email: &str) -> AccountId {
         self.sign_up(email).await.expect("signed up");
         let secret = self.link(email).await;
         self.room.verify_email(&self.ctx(), VerifyEmail { secret }).await.expect("verified")
     }
 
     /// One of the staff.
-    pub async fn staff(&self, email: &str, roles: &[StaffRole]) -> AccountId {
+    pub(crate) async fn staff(&self, email: &str, roles: &[StaffRole]) -> AccountId {
         let command = OpenAccount {
             kind: AccountKind::Staff,
             email: email.to_owned(),
@@ -112,23 +112,23 @@ impl<'a> House<'a> {
         self.room.open_account(&ctx, command).await.expect("opened")
     }
 
-    pub async fn sign_in(&self, email: &str, password: &str) -> Result<Opened, Error> {
+    pub(crate) async fn sign_in(&self, email: &str, password: &str) -> Result<Opened, Error> {
         self.room.sign_in(&self.ctx(), sign_in(email, password)).await
     }
 
-    pub async fn app(&self, email: &str) -> AppTokens {
+    pub(crate) async fn app(&self, email: &str) -> AppTokens {
         let command = sign_in(email, PASSWORD);
         self.room.sign_in_app(&self.ctx(), command).await.expect("signed in")
     }
 
     /// Whether a session's secret still opens anything.
-    pub async fn lives(&self, opened: &Opened) -> bool {
+    pub(crate) async fn lives(&self, opened: &Opened) -> bool {
         let secret = opened.secret.expose();
         self.room.session_of_secret(&self.ctx(), secret).await.expect("an answer").is_some()
     }
 
     /// The events of a kind, oldest first.
-    pub async fn events(&self, kind: &str) -> Vec<Recorded> {
+    pub(crate) async fn events(&self, kind: &str) -> Vec<Recorded> {
         self.world.spine.sequence().await.expect("sequenced");
         let filter =
             EventFilter { kind: Some(kind.to_owned()), limit: 200, ..EventFilter::default() };
@@ -138,19 +138,19 @@ impl<'a> House<'a> {
     }
 
     /// The kinds of all events of this room, oldest first.
-    pub async fn kinds(&self) -> Vec<String> {
+    pub(crate) async fn kinds(&self) -> Vec<String> {
         self.events("identity.").await.into_iter().map(|event| event.kind).collect()
     }
 
     /// The log with every fact row, checked.
-    pub async fn assert_log_holds(&self) {
+    pub(crate) async fn assert_log_holds(&self) {
         self.world.spine.sequence().await.expect("sequenced");
         let found = self.world.spine.verify(&[], &mut |_| {}).await.expect("checked");
         assert!(found.holds(), "{:?}", found.faults);
     }
 
     /// A browser before this room's routes.
-    pub fn browser(&self) -> web::testing::Client {
+    pub(crate) fn browser(&self) -> web::testing::Client {
         let app = App::new(
             Arc::clone(&self.world.clock) as Arc<dyn Clock>,
             Arc::clone(&self.world.entropy) as Arc<dyn Entropy>,
@@ -164,7 +164,7 @@ impl<'a> House<'a> {
     }
 }
 
-pub fn sign_up(email: &str, password: &str) -> SignUp {
+pub(crate) fn sign_up(email: &str, password: &str) -> SignUp {
     SignUp {
         kind: AccountKind::Customer,
         email: email.to_owned(),
@@ -173,7 +173,7 @@ pub fn sign_up(email: &str, password: &str) -> SignUp {
     }
 }
 
-pub fn sign_in(email: &str, password: &str) -> SignIn {
+pub(crate) fn sign_in(email: &str, password: &str) -> SignIn {
     SignIn {
         email: email.to_owned(),
         password: Secret::new(password.to_owned()),
@@ -182,13 +182,13 @@ pub fn sign_in(email: &str, password: &str) -> SignIn {
 }
 
 /// The secret in a letter's link.
-pub fn secret_in(mail: &Mail) -> Secret<String> {
+pub(crate) fn secret_in(mail: &Mail) -> Secret<String> {
     let (_, rest) = mail.text.split_once("?token=").expect("a link");
     Secret::new(rest.split_whitespace().next().expect("a secret").to_owned())
 }
 
 /// Runs eight of the same at once.
-pub async fn eight<T, F>(make: impl Fn(u8) -> F) -> Vec<T>
+pub(crate) async fn eight<T, F>(make: impl Fn(u8) -> F) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
@@ -201,13 +201,13 @@ where
 }
 
 /// A future that is dropped after so many polls, as when the process dies between two steps.
-pub struct DieAfter<F> {
+pub(crate) struct DieAfter<F> {
     inner: Pin<Box<F>>,
     left: usize,
 }
 
 impl<F: Future> DieAfter<F> {
-    pub fn polls(left: usize, inner: F) -> Self {
+    pub(crate) fn polls(left: usize, inner: F) -> Self {
         Self { inner: Box::pin(inner), left }
     }
 }

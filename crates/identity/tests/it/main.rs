@@ -1,4 +1,11 @@
 //! The use cases of this room, each on SQLite and on PostgreSQL.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on must stop where it stands"
+)]
 
 mod crash;
 mod house;
