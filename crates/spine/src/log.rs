@@ -254,12 +254,43 @@ impl Spine {
     }
 
     async fn export_bundle(&self, dir: &Path, id: TileId) -> Result<(), Error> {
+        let bundle = self.bundle(id).await?.ok_or(Error::NoSuchEvent)?;
+        write(dir, &Resource::Entries(id).path(), &bundle)
+    }
+
+    /// The entries of a bundle as tlog-tiles frames them; none where the log is not so long yet.
+    async fn bundle(&self, id: TileId) -> Result<Option<Vec<u8>>, Error> {
         let first = i64::try_from(id.first_leaf(0)).unwrap_or(i64::MAX);
-        let after = first + i64::from(id.width());
+        let after = first.saturating_add(i64::from(id.width()));
         let rows = self.read().await?.rows(&ENTRIES, args![first, after]).await?;
+        if rows.len() < usize::from(id.width()) {
+            return Ok(None);
+        }
         let entries =
             rows.iter().map(|row| row.bytes("entry")).collect::<Result<Vec<_>, _>>()?;
-        write(dir, &Resource::Entries(id).path(), &encode_bundle(&entries)?)
+        Ok(Some(encode_bundle(&entries)?))
+    }
+
+    /// One file of the static tree that [`Spine::export`] writes; none where the log is not so long
+    /// yet.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn resource(&self, resource: &Resource) -> Result<Option<Vec<u8>>, Error> {
+        match resource {
+            Resource::Checkpoint => {
+                Ok(self.checkpoint().await?.map(|signed| signed.to_string().into_bytes()))
+            }
+            Resource::Entries(id) => self.bundle(*id).await,
+            Resource::Tile(id) => {
+                let index = i64::try_from(id.index()).unwrap_or(i64::MAX);
+                let at = args![i64::from(id.level()), index];
+                let rows = self.read().await?.rows(&node::TILE, at).await?;
+                let bytes = rows.first().map(|row| row.bytes("bytes")).transpose()?;
+                let width = usize::from(id.width()) * 32;
+                Ok(bytes.and_then(|bytes| bytes.get(..width).map(<[u8]>::to_vec)))
+            }
+        }
     }
 
     /// Cuts the link between an erased person and the person's events; to be called once the key

@@ -1,2 +1,36 @@
-//! placeholder
-fn main() {}
+//! Stagedoor: the security of a live shop in one program. This is the command line; `house` puts the
+//! rooms together, `command/` has a file for each command, `demo/` the demonstration.
+
+mod cli;
+mod command;
+mod config;
+mod demo;
+mod events;
+mod house;
+mod log_http;
+mod out;
+mod tasks;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::parse();
+    out::set(cli.json, cli.quiet);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            out::failed(&anyhow::Error::new(error).context("the runtime could not start"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(command::run(cli));
+    // A task that hangs must not keep the program from ending.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            out::failed(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The command line: what can be asked of the program, with its help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Stagedoor: the security of a live shop in one program.
+///
+/// A door in front of the shop (TLS, sessions, limits), accounts behind it, and a log that a
+/// stranger can verify. `stagedoor demo` shows all of it at work.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// The configuration file.
+    #[arg(long, short, global = true, default_value = "stagedoor.toml")]
+    pub config: PathBuf,
+    /// Answers in JSON, one document on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress on standard error.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows everything at work: a throw-away house with a small live-shopping shop behind it.
+    Demo(Demo),
+    /// Makes a configuration file, the keys, the databases and the first operator.
+    Init(Init),
+    /// Opens the door: serves until it is told to stop (Ctrl-C, SIGTERM).
+    Serve(Serve),
+    /// Brings the database to this program's schema.
+    Migrate {
+        /// Only says what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Checks, explains and applies the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Says what is wrong here, and how to mend it.
+    Doctor,
+    /// Proves, checks and exports the log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// The vault's keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Accounts.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Keys of the shop's own services, for the API.
+    #[command(subcommand)]
+    Service(ServiceCommand),
+    /// Documents that are made from the program: the event catalogue, the API.
+    #[command(subcommand)]
+    Docs(DocsCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Tells it as a story that ends by itself, through the public API only; exit code 0 only where
+    /// every step held.
+    #[arg(long)]
+    pub script: bool,
+    /// Where the shop's door listens.
+    #[arg(long, default_value = "127.0.0.1:8443")]
+    pub listen: std::net::SocketAddr,
+    /// Where the console listens.
+    #[arg(long, default_value = "127.0.0.1:8444")]
+    pub console: std::net::SocketAddr,
+    /// A PostgreSQL database to use instead of SQLite; it must be empty.
+    #[arg(long)]
+    pub database: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The shop's name.
+    #[arg(long)]
+    pub name: String,
+    /// Where customers reach the shop, as in https://shop.example.
+    #[arg(long)]
+    pub url: String,
+    /// Where the shop's own program listens, as in http://127.0.0.1:3000.
+    #[arg(long)]
+    pub upstream: String,
+    /// The first operator's e-mail address.
+    #[arg(long)]
+    pub operator: String,
+    /// A file with the passphrase that seals the root key (at least 12 characters). Without it the
+    /// root key stands in a file of mode 0600: good for trying, not for a live shop.
+    #[arg(long)]
+    pub passphrase_file: Option<PathBuf>,
+    /// The folder for data and keys.
+    #[arg(long, default_value = "var")]
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Brings the database to this program's schema first.
+    #[arg(long)]
+    pub migrate: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Reads the file and says everything that is wrong with it.
+    Check,
+    /// The JSON Schema of the file.
+    Schema,
+    /// What applying the file's routes, limits and upstreams would change.
+    Plan,
+    /// Puts the file's routes, limits and upstreams in force, on every running node.
+    Apply {
+        /// Refuses where something else was applied since this revision was planned on.
+        #[arg(long)]
+        base: Option<i64>,
+    },
+    /// Earlier revisions, newest first.
+    History,
+    /// Puts an earlier revision in force again.
+    RollBack {
+        /// The revision.
+        revision: i64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Checks the whole log and every row that it attests; or, with --proof or --export, checks
+    /// offline what was given out before.
+    Verify(Verify),
+    /// Writes the proof of one event: the entry, and a tlog-proof to check it with.
+    Prove {
+        /// The event, evt_….
+        event: String,
+        /// The folder to write into.
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Writes the log as a static tree that any C2SP tlog-tiles client reads.
+    Export {
+        /// The folder, empty or of an earlier export.
+        dir: PathBuf,
+    },
+    /// After a restore from a backup: goes on under a new name that tells of the old one.
+    Reopen {
+        /// Why: who restored what.
+        #[arg(long)]
+        reason: String,
+    },
+    /// The latest signed checkpoint: keep it where nobody here can change it.
+    Checkpoint,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// A checkpoint that was kept outside; may be given several times.
+    #[arg(long)]
+    pub checkpoint: Vec<PathBuf>,
+    /// A tlog-proof file, checked offline; needs --entry and --key.
+    #[arg(long, requires = "entry", requires = "key")]
+    pub proof: Option<PathBuf>,
+    /// The entry that the proof is of.
+    #[arg(long)]
+    pub entry: Option<PathBuf>,
+    /// A folder that `audit export` wrote, checked offline; needs --key.
+    #[arg(long, requires = "key", conflicts_with = "proof")]
+    pub export: Option<PathBuf>,
+    /// The log's public key (vkey), as `audit checkpoint` shows it.
+    #[arg(long)]
+    pub key: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Lists the keys: what for, how old, how often used.
+    List,
+    /// Makes a new version of a key; what the old one sealed still opens.
+    Rotate {
+        /// What for, as `key list` names it; `epoch` wraps every person's key anew and destroys the
+        /// old epoch, so that no older backup can revive who was erased.
+        purpose: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Kind {
+    Customer,
+    Influencer,
+    Wholesaler,
+    Staff,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Opens an account; without --password-file a link to choose the password is mailed.
+    Add {
+        /// The address.
+        email: String,
+        /// The name.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// The kind.
+        #[arg(long, value_enum, default_value = "customer")]
+        kind: Kind,
+        /// Staff roles: admin, support, auditor, moderator, finance.
+        #[arg(long)]
+        role: Vec<String>,
+        /// A file that holds the password.
+        #[arg(long)]
+        password_file: Option<PathBuf>,
+    },
+    /// Lists accounts in the order of their opening.
+    List {
+        /// Only this kind.
+        #[arg(long, value_enum)]
+        kind: Option<Kind>,
+        /// After this account: the next page.
+        #[arg(long)]
+        after: Option<String>,
+    },
+    /// Shows an account and its sessions.
+    Show {
+        /// The address or id.
+        who: String,
+    },
+    /// Locks an account and ends its sessions.
+    Lock {
+        /// The address or id.
+        who: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Unlocks an account.
+    Unlock {
+        /// The address or id.
+        who: String,
+    },
+    /// Ends all sessions of an account.
+    EndSessions {
+        /// The address or id.
+        who: String,
+    },
+    /// Erases a person: the key is destroyed, the log still verifies. Cannot be undone.
+    Erase {
+        /// The address or id.
+        who: String,
+        /// Really.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// Makes a key for a service of the shop; it is shown once.
+    Add {
+        /// The service's name.
+        name: String,
+        /// What it may do: facts.
+        #[arg(long, default_value = "facts")]
+        scope: Vec<String>,
+    },
+    /// Lists the services.
+    List,
+    /// Revokes a service's key, at once.
+    Revoke {
+        /// The key's id, key_….
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DocsCommand {
+    /// Every kind of event: fields, retention, what is personal, OCSF class (Markdown).
+    Events,
+    /// The API (OpenAPI 3.1, JSON).
+    Openapi,
+    /// Every key of the configuration file with its default (a commented stagedoor.toml).
+    Config,
+}
+
+/// Reads the command line; ends the program with help where it is wrong.
+pub(crate) fn parse() -> Cli {
+    Cli::parse()
+}

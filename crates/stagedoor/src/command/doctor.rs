@@ -1,0 +1,178 @@
+//! `doctor`: what is wrong here, and how to mend it. Changes nothing.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use store::Backend;
+
+use crate::config::{Loaded, Mode, RootKind, load};
+use crate::house::{House, migrations, statements, tables};
+use crate::out;
+
+/// One thing that was looked at.
+struct Finding {
+    what: &'static str,
+    /// None: it is right.
+    wrong: Option<(Weight, String)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    /// Works, but should be mended.
+    Warning,
+    /// Does not work.
+    Fault,
+}
+
+fn right(what: &'static str) -> Finding {
+    Finding { what, wrong: None }
+}
+
+fn warning(what: &'static str, mend: impl Into<String>) -> Finding {
+    Finding { what, wrong: Some((Weight::Warning, mend.into())) }
+}
+
+fn fault(what: &'static str, mend: impl Into<String>) -> Finding {
+    Finding { what, wrong: Some((Weight::Fault, mend.into())) }
+}
+
+/// Looks at everything, in the order in which it is needed. Exit code 1 where a fault was found.
+pub(crate) async fn run(file: &Path) -> anyhow::Result<ExitCode> {
+    let mut findings = Vec::new();
+    match load(file) {
+        Err(error) => findings.push(fault("configuration", format!("{error:#}"))),
+        Ok(loaded) => {
+            findings.push(right("configuration"));
+            findings.extend(look_at_files(&loaded));
+            look_inside(loaded, &mut findings).await;
+        }
+    }
+    let mut worst = ExitCode::SUCCESS;
+    let mut rows = Vec::new();
+    for finding in &findings {
+        let (sign, mend) = match &finding.wrong {
+            None => ("✓", ""),
+            Some((Weight::Warning, mend)) => ("!", mend.as_str()),
+            Some((Weight::Fault, mend)) => {
+                worst = ExitCode::FAILURE;
+                ("✗", mend.as_str())
+            }
+        };
+        out::say(format!(
+            "{sign} {}{}{mend}",
+            finding.what,
+            if mend.is_empty() { "" } else { ": " }
+        ));
+        rows.push(serde_json::json!({ "what": finding.what, "state": sign, "mend": mend }));
+    }
+    out::json(&serde_json::json!({ "findings": rows }));
+    Ok(worst)
+}
+
+fn look_at_files(loaded: &Loaded) -> Vec<Finding> {
+    let places = loaded.places();
+    let mut findings = Vec::new();
+    let live = loaded.config.mode == Mode::Live;
+    if loaded.config.root.kind == RootKind::KeyFile {
+        let mend = "set root.kind = \"passphrase\": the root key stands in the clear";
+        findings.push(if live { fault("root key", mend) } else { warning("root key", mend) });
+    } else {
+        findings.push(right("root key"));
+    }
+    match vault::same_volume(&places.data, &places.keys) {
+        Ok(false) => findings.push(right("keys and data apart")),
+        Ok(true) => {
+            let mend = "keys and data lie on one volume: set data.keys_dir to another one, outside \
+                        the data's backups";
+            findings.push(if live {
+                fault("keys and data apart", mend)
+            } else {
+                warning("keys and data apart", mend)
+            });
+        }
+        Err(error) => findings.push(fault("keys and data apart", error.to_string())),
+    }
+    let tls = &loaded.config.tls;
+    if tls.cert_file.is_none() && !loaded.config.listen.plain {
+        findings.push(warning(
+            "certificate",
+            "a self-signed one is used: set tls.cert_file and tls.key_file",
+        ));
+    }
+    findings
+}
+
+async fn look_inside(loaded: Loaded, findings: &mut Vec<Finding>) {
+    let db = match loaded.open_database().await {
+        Ok(db) => db,
+        Err(error) => return findings.push(fault("database", format!("{error:#}"))),
+    };
+    findings.push(right("database"));
+    match store::pending(&db, &migrations()).await {
+        Ok(steps) if steps.is_empty() => {
+            match spine::check_schema(&db, &tables(), &statements()).await {
+                Ok(()) => findings.push(right("schema")),
+                Err(error) => findings.push(fault("schema", error.to_string())),
+            }
+        }
+        Ok(steps) => {
+            let mend = format!("{} steps are missing: run `stagedoor migrate`", steps.len());
+            return findings.push(fault("schema", mend));
+        }
+        Err(error) => return findings.push(fault("schema", error.to_string())),
+    }
+    if db.backend() == Backend::Postgres && loaded.config.data.keys_database_url.is_none() {
+        findings.push(warning(
+            "keys' database",
+            "it is a file on this host; other nodes need data.keys_database_url",
+        ));
+    }
+    db.close().await;
+    let house = match House::open(loaded).await {
+        Ok(house) => house,
+        Err(error) => return findings.push(fault("vault", format!("{error:#}"))),
+    };
+    findings.push(right("vault"));
+    look_at_log(&house, findings).await;
+    house.spine.close().await;
+    house.vault.close().await;
+}
+
+async fn look_at_log(house: &House, findings: &mut Vec<Finding>) {
+    match house.spine.checkpoint().await {
+        Ok(Some(_)) => findings.push(right("log is signed")),
+        Ok(None) => {
+            findings.push(warning("log is signed", "nothing is signed yet: `stagedoor serve`"))
+        }
+        Err(error) => findings.push(fault("log is signed", error.to_string())),
+    }
+    match house.access.in_force().await {
+        Ok((revision, in_force)) if in_force == house.config.edge_config() && revision > 0 => {
+            findings.push(right("routes in force are the file's"));
+        }
+        Ok(_) => findings.push(warning(
+            "routes in force are the file's",
+            "they differ: see `stagedoor config plan`, then `stagedoor config apply`",
+        )),
+        Err(error) => findings.push(fault("routes in force are the file's", error.to_string())),
+    }
+    match house.identity.mail_waiting().await {
+        Ok(waiting) if waiting.waiting == 0 || !is_old(house, waiting.oldest_at) => {
+            findings.push(right("mail"));
+        }
+        Ok(waiting) => findings.push(warning(
+            "mail",
+            format!(
+                "{} mails wait, the oldest for more than an hour: look at [identity.mail]",
+                waiting.waiting
+            ),
+        )),
+        Err(error) => findings.push(fault("mail", error.to_string())),
+    }
+}
+
+/// Whether a mail has waited for more than an hour.
+fn is_old(house: &House, since_us: i64) -> bool {
+    let since = kernel::Timestamp::from_micros(since_us);
+    house.clock.now().since(since) > std::time::Duration::from_secs(3_600)
+}

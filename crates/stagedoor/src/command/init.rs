@@ -1,0 +1,104 @@
+//! `init`: a configuration file with comments, the keys, the databases, the first operator.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use identity::{AccountKind, OpenAccount, StaffRole};
+use kernel::{Entropy as _, Secret, SystemClock, SystemEntropy};
+use vault::Vault;
+
+use crate::cli::Init;
+use crate::config::load;
+use crate::house::{House, migrations};
+use crate::out;
+
+/// Makes everything; touches nothing that stands.
+pub(crate) async fn run(file: &Path, init: Init) -> anyhow::Result<()> {
+    if file.exists() {
+        anyhow::bail!("{} stands already: nothing was changed", file.display());
+    }
+    let dir = file.parent().unwrap_or(Path::new("")).join(&init.dir);
+    std::fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+    let text = render(&init);
+    std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
+    let made = furnish(file, &init, &dir).await;
+    if made.is_err() {
+        // The file is ours and new: without it, the next try is not refused.
+        std::fs::remove_file(file)?;
+    }
+    let password = made?;
+    out::say(format!("Made {} and {}.", file.display(), dir.display()));
+    out::say(format!("First operator: {} · password: {}", init.operator, password.expose()));
+    out::say("It is shown once; change it at the console after the first sign-in.");
+    out::say("Next: `stagedoor doctor`, then `stagedoor serve`.");
+    out::json(&serde_json::json!({
+        "config": file, "dir": dir, "operator": init.operator, "password": password.expose(),
+    }));
+    Ok(())
+}
+
+async fn furnish(file: &Path, init: &Init, dir: &Path) -> anyhow::Result<Secret<String>> {
+    write_private(&dir.join("header-shop.key"), random_text(43).expose().as_bytes())?;
+    let loaded = load(file)?;
+    loaded.make_places()?;
+    let vault = Vault::init(loaded.vault_config()?).await.context("the vault cannot be made")?;
+    let db = loaded.open_database().await?;
+    store::migrate(&db, &migrations(), kernel::Clock::now(&SystemClock)).await?;
+    let house = House::furnish(loaded, db, vault).await?;
+    let password = random_text(20);
+    let ctx = house.operator_ctx();
+    let wanted = house.config.edge_config();
+    house.access.apply(&ctx, &wanted, None).await?;
+    let operator = OpenAccount {
+        kind: AccountKind::Staff,
+        email: init.operator.clone(),
+        name: "First operator".to_owned(),
+        roles: vec![StaffRole::Admin],
+        password: Some(password.clone()),
+    };
+    house.identity.open_account(&ctx, operator).await?;
+    house.close().await?;
+    Ok(password)
+}
+
+/// `length` letters and digits that nobody can foretell (5 bits each).
+pub(crate) fn random_text(length: usize) -> Secret<String> {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut bytes = vec![0; length];
+    SystemEntropy.fill(&mut bytes);
+    let letters = bytes.iter().map(|byte| LETTERS.get(usize::from(byte & 31)).copied());
+    Secret::new(letters.map(|letter| char::from(letter.unwrap_or(b'x'))).collect())
+}
+
+/// Writes a new file that only its owner can read.
+pub(crate) fn write_private(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let opened = options.write(true).create_new(true).mode(0o600).open(file);
+    let mut opened = opened.with_context(|| format!("{} cannot be made", file.display()))?;
+    opened.write_all(bytes)?;
+    Ok(opened.sync_all()?)
+}
+
+/// The commented file.
+fn render(init: &Init) -> String {
+    let quoted = |text: &str| serde_json::Value::String(text.to_owned()).to_string();
+    let root = match &init.passphrase_file {
+        Some(file) => format!(
+            "kind = \"passphrase\"\npassphrase_file = {}",
+            quoted(&file.display().to_string())
+        ),
+        None => "# in the clear, for trying; for a live shop: kind = \"passphrase\"\n\
+                 kind = \"key_file\""
+            .to_owned(),
+    };
+    let dir = init.dir.display().to_string();
+    include_str!("../../assets/stagedoor.toml")
+        .replace("{name}", &quoted(&init.name))
+        .replace("{url}", &quoted(init.url.trim_end_matches('/')))
+        .replace("{upstream}", &quoted(&init.upstream))
+        .replace("{root}", &root)
+        .replace("{dir}", &quoted(&dir))
+        .replace("{header_key}", &quoted(&format!("{dir}/header-shop.key")))
+}

@@ -1,0 +1,40 @@
+//! The commands, one file each.
+
+mod audit;
+mod config;
+mod docs;
+mod doctor;
+pub(crate) mod init;
+mod key;
+mod migrate;
+pub(crate) mod serve;
+mod service;
+mod user;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+use crate::config::load;
+use crate::demo;
+use crate::house::House;
+
+/// Runs the command.
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let file = cli.config.as_path();
+    match cli.command {
+        Command::Demo(demo) => return demo::run(demo).await,
+        Command::Init(init) => init::run(file, init).await?,
+        Command::Serve(serve) => serve::run(load(file)?, serve.migrate).await?,
+        Command::Migrate { dry_run } => migrate::run(&load(file)?, dry_run).await?,
+        Command::Config(command) => config::run(file, command).await?,
+        Command::Doctor => return doctor::run(file).await,
+        Command::Audit(command) => return audit::run(file, command).await,
+        Command::Key(command) => key::run(&House::open(load(file)?).await?, command).await?,
+        Command::User(command) => user::run(&House::open(load(file)?).await?, command).await?,
+        Command::Service(command) => {
+            service::run(&House::open(load(file)?).await?, command).await?;
+        }
+        Command::Docs(command) => docs::run(&command).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

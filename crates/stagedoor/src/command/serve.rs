@@ -1,0 +1,262 @@
+//! `serve`: opens the door and the console, runs until it is told to stop, ends in order.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use edge::{Bounds, Certificates, Edge, Issuer, Running, Tls};
+use kernel::Secret;
+use tracing_subscriber::EnvFilter;
+use web::Site;
+use web::feed::{Hub, Observations, RouteTable, Snapshot};
+
+use crate::config::{Loaded, LogConfig, LogFormat, read_secret};
+use crate::house::House;
+use crate::tasks::Tasks;
+use crate::{log_http, out};
+
+/// Serves until SIGTERM or Ctrl-C.
+pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
+    start_log(&loaded.config.log)?;
+    if migrate {
+        super::migrate::run(&loaded, false).await?;
+    }
+    let house = Arc::new(House::open(loaded).await?);
+    for promise in promises_off(&house) {
+        tracing::warn!("promise off: {promise}");
+    }
+    let served = Served::start(Arc::clone(&house)).await?;
+    out::say(format!(
+        "{} is open at https://{} · console at https://{}/console",
+        house.config.shop.name,
+        served.door.local_addr(),
+        served.console.local_addr()
+    ));
+    out::json(&serde_json::json!({
+        "door": served.door.local_addr().to_string(),
+        "console": served.console.local_addr().to_string(),
+    }));
+    told_to_stop().await;
+    out::progress("closing: requests under way are finished first");
+    out::progress_done();
+    served.stop().await
+}
+
+/// What an installation of one process does not promise (docs/modes.md).
+fn promises_off(house: &House) -> Vec<&'static str> {
+    let mut off = vec![
+        "edge, core and keyholder run in one process: who takes over the door's process has its keys",
+        "no outside witness signs the log: keep `stagedoor audit checkpoint` elsewhere",
+    ];
+    if house.config.root.kind == crate::config::RootKind::KeyFile {
+        off.push("the root key stands in a file in the clear");
+    }
+    if house.config.data.keys_dir.is_none() {
+        off.push("keys and data lie in one folder: whoever copies it has both");
+    }
+    off
+}
+
+/// Everything that runs.
+pub(crate) struct Served {
+    pub door: Running,
+    pub console: Running,
+    tasks: Tasks,
+    house: Arc<House>,
+}
+
+impl Served {
+    /// Loads the feed, starts the tasks, then listens.
+    pub(crate) async fn start(house: Arc<House>) -> anyhow::Result<Self> {
+        house.load_feed().await?;
+        let observations = Arc::new(Observations::new(house.config.bounds.observations_max));
+        let tasks = Tasks::start(&house, &observations)?;
+        let certificates = certificates(&house)?;
+        let door = start_door(&house, certificates.clone(), Arc::clone(&observations)).await?;
+        let console = start_console(&house, certificates, observations).await?;
+        Ok(Self { door, console, tasks, house })
+    }
+
+    /// Lets what is under way finish, stops the tasks, closes the databases.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        let deadline = Duration::from_millis(self.house.config.listen.drain_ms);
+        tokio::join!(self.door.drain(deadline), self.console.drain(Duration::from_secs(1)));
+        self.tasks.stop().await;
+        self.house.close().await
+    }
+}
+
+/// Everything that the door answers itself, with its document.
+pub(crate) fn door_routes(house: &House) -> anyhow::Result<web::api::Assembled> {
+    let outbox = house.config.identity.mail.to == identity::MailRoad::Outbox;
+    let outbox = outbox.then(|| house.outbox.clone());
+    let rooms = [
+        identity::routes(house.identity.clone(), outbox),
+        access::routes(house.access.clone()),
+        watch::routes(house.watch.clone()),
+        log_http::routes(house.spine.clone()),
+        web::assets::routes(),
+    ];
+    Ok(web::api::assemble("Stagedoor", env!("CARGO_PKG_VERSION"), rooms)?)
+}
+
+async fn start_door(
+    house: &Arc<House>,
+    certificates: Certificates,
+    observations: Arc<Observations>,
+) -> anyhow::Result<Running> {
+    let config = &house.config;
+    let assembled = door_routes(house)?;
+    let site = Site::shop(&config.shop.name, &config.shop.public_url);
+    let core = web::serve_stack(assembled.router, house.app(site));
+    let tls12 = config.tls.tls12;
+    let tls = (!config.listen.plain).then_some(Tls { certificates, tls12 });
+    let forward_auth = config.forward_auth.as_ref().map(|forward| {
+        let secret = forward.secret_file.as_ref();
+        let secret = secret.map(|file| read_secret(&house.base.join(file))).transpose()?;
+        Ok::<_, anyhow::Error>(edge::ForwardAuth {
+            path: forward.path.clone(),
+            proxies: forward.proxies.clone(),
+            secret: secret.map(|secret| Secret::new(secret.expose().as_bytes().to_vec())),
+        })
+    });
+    let edge = edge::Config {
+        listen: config.listen.public,
+        tls,
+        trusted_proxies: config.proxies.trusted.clone(),
+        bounds: config.bounds,
+        issuer: issuer(house),
+        header_keys: header_keys(house)?,
+        forward_auth: forward_auth.transpose()?,
+        sign_in_path: "/auth/sign-in".to_owned(),
+        clock: Arc::clone(&house.clock),
+        entropy: Arc::clone(&house.entropy),
+        hub: house.hub.clone(),
+        observations,
+        minter: Some(Arc::new(house.identity.clone())),
+        core,
+    };
+    Ok(Edge::start(edge).await?)
+}
+
+/// The console stands behind a door of its own: the same hygiene, bounds and TLS, but nothing
+/// there leads to the shop.
+async fn start_console(
+    house: &Arc<House>,
+    certificates: Certificates,
+    observations: Arc<Observations>,
+) -> anyhow::Result<Running> {
+    let config = &house.config;
+    let address = config.listen.console;
+    let site = Site::console(&config.shop.name, &format!("https://{}", shown(address)));
+    let core: Router = web::serve_stack(console_router(house)?, house.app(site));
+    let own = ["/console", "/assets"].map(str::to_owned).to_vec();
+    let table = RouteTable { own_prefixes: own, ..RouteTable::default() };
+    let snapshot = Snapshot::new(Arc::new(table), Arc::default());
+    let edge = edge::Config {
+        listen: address,
+        tls: Some(Tls { certificates, tls12: false }),
+        trusted_proxies: Vec::new(),
+        bounds: Bounds { connections_max: 256, ..config.bounds },
+        issuer: issuer(house),
+        header_keys: HashMap::new(),
+        forward_auth: None,
+        sign_in_path: "/console/sign-in".to_owned(),
+        clock: Arc::clone(&house.clock),
+        entropy: Arc::clone(&house.entropy),
+        hub: Hub::new(Arc::clone(&house.clock), snapshot),
+        observations,
+        minter: None,
+        core,
+    };
+    Ok(Edge::start(edge).await?)
+}
+
+/// How a browser writes the address: a listener on every address is reached as localhost.
+fn shown(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() || address.ip().is_loopback() {
+        return format!("localhost:{}", address.port());
+    }
+    address.to_string()
+}
+
+fn issuer(house: &House) -> Issuer {
+    Issuer {
+        issuer: house.config.shop.public_url.trim_end_matches('/').to_owned(),
+        audience: house.config.identity.token.audience.clone(),
+    }
+}
+
+fn header_keys(house: &House) -> anyhow::Result<HashMap<String, Secret<Vec<u8>>>> {
+    let mut keys = HashMap::new();
+    for key in &house.config.header_key {
+        let secret = read_secret(&house.base.join(&key.file))?;
+        keys.insert(key.id.clone(), Secret::new(secret.expose().as_bytes().to_vec()));
+    }
+    Ok(keys)
+}
+
+/// The configured certificate, or a self-signed one that is made once.
+fn certificates(house: &House) -> anyhow::Result<Certificates> {
+    let tls = &house.config.tls;
+    if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
+        let read = |file: &std::path::Path| {
+            let file = house.base.join(file);
+            std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))
+        };
+        return Ok(Certificates::from_pem(&read(cert)?, &read(key)?)?);
+    }
+    let dir = house.base.join(&house.config.data.dir);
+    let (cert_file, key_file) = (dir.join("self-signed.crt"), dir.join("self-signed.key"));
+    if !key_file.exists() {
+        let host = house.config.shop.public_url.trim_start_matches("https://");
+        let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+        let names = vec![host.to_owned(), "localhost".to_owned(), "127.0.0.1".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names)?;
+        std::fs::write(&cert_file, made.cert.pem())?;
+        super::init::write_private(&key_file, made.signing_key.serialize_pem().as_bytes())?;
+    }
+    Ok(Certificates::from_pem(&std::fs::read(cert_file)?, &std::fs::read(key_file)?)?)
+}
+
+/// Writes the program's own log to standard error.
+pub(crate) fn start_log(config: &LogConfig) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.level)
+        .with_context(|| format!("log.level: `{}` is no level and no filter", config.level))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match config.format {
+        LogFormat::Text => log.with_target(false).try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("the log could not be started: {error}"))
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+pub(crate) async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        // Without a handler the signal ends the program by itself.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+fn console_router(house: &House) -> anyhow::Result<Router> {
+    let rooms = [
+        console::routes(console::Console::open(console::Parts {
+            spine: house.spine.clone(),
+            identity: house.identity.clone(),
+            access: house.access.clone(),
+            watch: house.watch.clone(),
+            catalogue: crate::house::events(),
+        })),
+        web::assets::routes(),
+    ];
+    Ok(web::api::assemble("Stagedoor console", env!("CARGO_PKG_VERSION"), rooms)?.router)
+}

@@ -1,0 +1,125 @@
+//! The one configuration file: read, checked whole, every mistake named with file, key and mend.
+
+mod parts;
+
+use std::path::{Path, PathBuf};
+
+use access::{ConfigProblem, EdgeConfig};
+use anyhow::Context as _;
+use kernel::Secret;
+
+pub(crate) use parts::{Config, HeaderKeyConfig, LogConfig, LogFormat, Mode, RootKind};
+
+/// A configuration and where it was read from.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub config: Config,
+    /// Paths in the file are relative to this folder.
+    pub base: PathBuf,
+}
+
+/// Reads and checks a file.
+pub(crate) fn load(file: &Path) -> anyhow::Result<Loaded> {
+    let text = std::fs::read_to_string(file).with_context(|| {
+        format!(
+            "{} cannot be read: `stagedoor init` makes one, --config names another",
+            file.display()
+        )
+    })?;
+    let config: Config = toml::from_str(&text).map_err(|error| in_words(file, &text, &error))?;
+    let problems = config.problems();
+    if !problems.is_empty() {
+        let lines: Vec<String> = problems
+            .iter()
+            .map(|problem| format!("{}: {}: {}", file.display(), problem.key, problem.detail))
+            .collect();
+        anyhow::bail!("the configuration is not right\n  {}", lines.join("\n  "));
+    }
+    let base = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    Ok(Loaded { config, base: base.unwrap_or(Path::new(".")).to_owned() })
+}
+
+/// A TOML mistake as file, line, and what is wrong.
+fn in_words(file: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let line = error.span().map_or(1, |span| {
+        text.get(..span.start).unwrap_or_default().bytes().filter(|byte| *byte == b'\n').count() + 1
+    });
+    let words = error.message();
+    let mend = if words.contains("unknown field") {
+        ": remove it or mend its spelling; `stagedoor docs config` lists every key"
+    } else {
+        ""
+    };
+    anyhow::anyhow!("{}:{line}: {words}{mend}", file.display())
+}
+
+impl Config {
+    /// The edge's part, which applies live.
+    pub(crate) fn edge_config(&self) -> EdgeConfig {
+        EdgeConfig {
+            own: self.own.clone(),
+            upstream: self.upstream.clone(),
+            limit: self.limit.clone(),
+            route: self.route.clone(),
+        }
+    }
+
+    /// Everything that is wrong.
+    pub(crate) fn problems(&self) -> Vec<ConfigProblem> {
+        let mut problems = self.edge_config().problems();
+        problems.extend(self.access.problems());
+        let mut say = |key: &str, detail: &str| {
+            problems.push(ConfigProblem { key: key.to_owned(), detail: detail.to_owned() });
+        };
+        if self.shop.name.trim().is_empty() {
+            say("shop.name", "is empty: the name that people read");
+        }
+        let host = self.shop.public_url.strip_prefix("https://").unwrap_or_default();
+        if host.is_empty() || host.contains('/') || host.contains('+') || host.contains(' ') {
+            say("shop.public_url", "must be https:// and a host, without a path");
+        }
+        if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {
+            say("tls", "cert_file and key_file belong together: give both or neither");
+        }
+        if self.mode == Mode::Live && self.identity.mail.to == identity::MailRoad::Outbox {
+            say("identity.mail.to", "a live shop sends mail: set smtp, or mode = \"test\"");
+        }
+        if self.root.kind == RootKind::Passphrase && self.root.passphrase_file.is_none() {
+            say("root.passphrase_file", "is missing: the file that holds the passphrase");
+        }
+        if let Some(forward) = &self.forward_auth
+            && (!forward.path.starts_with('/') || forward.proxies.is_empty())
+        {
+            say("forward_auth", "needs a path that begins with / and at least one proxy");
+        }
+        let keys: Vec<&str> = self.header_key.iter().map(|key| key.id.as_str()).collect();
+        for upstream in &self.upstream {
+            if let Some(wanted) = &upstream.header_key
+                && !keys.contains(&wanted.as_str())
+            {
+                let key = format!("[[upstream]] \"{}\": header_key", upstream.name);
+                say(&key, "names no [[header_key]]: add one with this id");
+            }
+        }
+        if let Err(error) = self.bounds.check() {
+            say("bounds", &error.to_string());
+        }
+        if let Err(error) = watch::tune(&self.watch) {
+            say("watch", &error.to_string());
+        }
+        problems
+    }
+
+    /// The log's name: the shop's host and `/log` (C2SP tlog-checkpoint origin).
+    pub(crate) fn log_name(&self) -> String {
+        let host = self.shop.public_url.trim_start_matches("https://");
+        format!("{host}/log")
+    }
+}
+
+/// Reads a secret from a file; a line end at its end is not part of it.
+pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Secret<String>> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the secret in {} cannot be read", path.display()))?;
+    Ok(Secret::new(text.trim_end_matches(['\n', '\r']).to_owned()))
+}

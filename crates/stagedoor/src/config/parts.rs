@@ -1,0 +1,226 @@
+//! The sections of the configuration file that belong to the program itself; each room has its own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use access::{AccessConfig, LimitConfig, OwnConfig, RouteConfig, UpstreamConfig};
+use identity::IdentityConfig;
+use serde::{Deserialize, Serialize};
+use watch::WatchConfig;
+use web::feed::Net;
+
+/// `stagedoor.toml`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// `live`, or `test`: an installation that never sends a message or moves money. Restart.
+    pub mode: Mode,
+    /// The shop. Restart.
+    pub shop: ShopConfig,
+    /// Where data lives. Restart.
+    pub data: DataConfig,
+    /// The root key. Restart.
+    pub root: RootConfig,
+    /// Where the program listens. Restart.
+    pub listen: ListenConfig,
+    /// TLS. Restart.
+    pub tls: TlsConfig,
+    /// Proxies in front. Restart.
+    pub proxies: ProxiesConfig,
+    /// Answers to another proxy (nginx, Caddy, Traefik). Restart.
+    pub forward_auth: Option<ForwardAuthConfig>,
+    /// Sizes, counts and times of the door. Restart.
+    pub bounds: edge::Bounds,
+    /// The program's own log. Restart.
+    pub log: LogConfig,
+    /// Accounts.
+    pub identity: IdentityConfig,
+    /// Blocks and facts.
+    pub access: AccessConfig,
+    /// Rules.
+    pub watch: WatchConfig,
+    /// Keys that sign the identity headers to the upstreams. Restart.
+    pub header_key: Vec<HeaderKeyConfig>,
+    /// What Stagedoor answers itself. Live.
+    pub own: OwnConfig,
+    /// Where requests can go. Live.
+    pub upstream: Vec<UpstreamConfig>,
+    /// How often. Live.
+    pub limit: Vec<LimitConfig>,
+    /// Which requests go where, for whom. Live.
+    pub route: Vec<RouteConfig>,
+}
+
+/// What sort of installation it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Mode {
+    /// The shop's real one.
+    #[default]
+    Live,
+    /// A trial.
+    Test,
+}
+
+/// `[shop]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ShopConfig {
+    /// What people call it. Default `Shop`.
+    pub name: String,
+    /// Where customers reach it: `https://` and a host. Default `https://localhost:8443`.
+    pub public_url: String,
+}
+
+impl Default for ShopConfig {
+    fn default() -> Self {
+        Self { name: "Shop".to_owned(), public_url: "https://localhost:8443".to_owned() }
+    }
+}
+
+/// `[data]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DataConfig {
+    /// The folder of everything that is not elsewhere. Default `var`.
+    pub dir: PathBuf,
+    /// The database: `postgres://user@host/name`. Default: SQLite, `data.db` in the folder.
+    pub database_url: Option<String>,
+    /// The keys' own database, never the same as the data's. Default: SQLite, `keys.db` in `keys_dir`.
+    pub keys_database_url: Option<String>,
+    /// The folder of keys: another volume, outside the data's backups. Default `keys` in `dir`.
+    pub keys_dir: Option<PathBuf>,
+    /// Connections to the database. Default 8.
+    pub connections: u32,
+    /// This node's name, unique among the nodes. Default `node-1`.
+    pub node: String,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("var"),
+            database_url: None,
+            keys_database_url: None,
+            keys_dir: None,
+            connections: 8,
+            node: "node-1".to_owned(),
+        }
+    }
+}
+
+/// `[root]`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RootConfig {
+    /// `passphrase` (sealed by one) or `key_file` (in the clear, mode 0600: for trying). Default
+    /// `key_file`.
+    pub kind: RootKind,
+    /// The file that holds the passphrase, as a service manager hands it over. Default none.
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// How the root key is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RootKind {
+    /// Sealed by a passphrase.
+    Passphrase,
+    /// In the clear in a file of mode 0600.
+    #[default]
+    KeyFile,
+}
+
+/// `[listen]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ListenConfig {
+    /// The shop's door. Default `0.0.0.0:8443`.
+    pub public: SocketAddr,
+    /// The console; keep it inside your network. Default `127.0.0.1:8444`.
+    pub console: SocketAddr,
+    /// Plain HTTP at the door: only behind a proxy that speaks TLS. Default false.
+    pub plain: bool,
+    /// How long requests under way may take when the program stops, ms. Default 10000.
+    pub drain_ms: u64,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self {
+            public: SocketAddr::from(([0, 0, 0, 0], 8443)),
+            console: SocketAddr::from(([127, 0, 0, 1], 8444)),
+            plain: false,
+            drain_ms: 10_000,
+        }
+    }
+}
+
+/// `[tls]`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TlsConfig {
+    /// The certificate chain, PEM. Default: a self-signed one is made, for trying.
+    pub cert_file: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key_file: Option<PathBuf>,
+    /// TLS 1.2 besides 1.3. Default false.
+    pub tls12: bool,
+}
+
+/// `[proxies]`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ProxiesConfig {
+    /// Networks of proxies whose X-Forwarded-For is believed. Default none.
+    pub trusted: Vec<Net>,
+}
+
+/// `[forward_auth]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ForwardAuthConfig {
+    /// The path of the question, as `/-/forward-auth`.
+    pub path: String,
+    /// Networks of the proxies that are answered.
+    pub proxies: Vec<Net>,
+    /// A file with a secret that they must send in X-Stagedoor-Forward-Secret. Default none.
+    #[serde(default)]
+    pub secret_file: Option<PathBuf>,
+}
+
+/// One `[[header_key]]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HeaderKeyConfig {
+    /// Its id; upstreams name it.
+    pub id: String,
+    /// The file that holds at least 32 random bytes, in any text.
+    pub file: PathBuf,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogConfig {
+    /// `error`, `warn`, `info`, `debug`, or filters by module. Default `info`.
+    pub level: String,
+    /// `text` or `json`. Default `text`.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// How the program's log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}

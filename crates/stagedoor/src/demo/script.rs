@@ -1,0 +1,357 @@
+//! The story: what the house promises, seen through its public doors only. Each step either held
+//! or did not; the story goes on as far as it can, and the exit code says whether all held.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use kernel::{Clock as _, Secret, SystemClock};
+use merkle::export::{ExportDir, ExportRules, verify_export};
+use merkle::{Checkpoint, Policy, Resource, SignedCheckpoint, TileId, VerifyKey};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::Stage;
+use super::client::{Actor, Way};
+use super::shop::PaidOrder;
+use crate::command::serve::Served;
+use crate::house::House;
+use crate::out;
+
+/// The network of the proxy that the story's actors come through.
+pub(crate) const PROXY: &str = "127.0.0.2/32";
+/// How long something may take that the house does by itself.
+const PATIENCE: Duration = Duration::from_secs(15);
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
+const PASSWORD: &str = "a curtain, a lamp and a teapot";
+const BUYER: &str = "ada@story.example";
+const PRODUCT: &str = "spotlight-lamp";
+
+const ADA: [u8; 4] = [203, 0, 113, 10];
+const ADAS_PHONE: [u8; 4] = [203, 0, 113, 11];
+const THIEF: [u8; 4] = [198, 51, 100, 9];
+const ATTACKER: [u8; 4] = [198, 51, 100, 66];
+const STRANGER: [u8; 4] = [192, 0, 2, 44];
+const OPERATOR: [u8; 4] = [192, 0, 2, 1];
+
+/// Tells the facts API of each order that the shop takes, as its backend would.
+pub(crate) fn tell_orders(
+    served: &Served,
+    house: &Arc<House>,
+    key: Secret<String>,
+    mut orders: mpsc::Receiver<PaidOrder>,
+) -> anyhow::Result<()> {
+    let way = way(served, house)?;
+    #[expect(clippy::disallowed_methods, reason = "the demo's shop ends with the program")]
+    tokio::spawn(async move {
+        let mut backend = Actor::new(&way, [127, 0, 0, 2]);
+        backend.token = Some(key.expose().clone());
+        while let Some(order) = orders.recv().await {
+            let fact = json!({ "facts": [{
+                "id": format!("order-{}", order.number), "kind": "order.paid",
+                "account": order.account,
+                "fields": {
+                    "order": order.number.to_string(), "amount_minor": order.amount_minor,
+                    "currency": "EUR", "code": order.product,
+                },
+            }]});
+            match backend.post_json("/v1/facts", &fact).await {
+                Ok(answer) if answer.status.is_success() => {}
+                Ok(answer) => {
+                    tracing::warn!(status = %answer.status, words = answer.text(), "a fact was refused")
+                }
+                Err(error) => tracing::warn!(%error, "a fact could not be told"),
+            }
+        }
+    });
+    Ok(())
+}
+
+fn way(served: &Served, house: &House) -> anyhow::Result<Way> {
+    let file = house.base.join(&house.config.data.dir).join("self-signed.crt");
+    Way::new(served.door.local_addr(), &std::fs::read(file)?)
+}
+
+/// What the story keeps from step to step.
+struct Story {
+    way: Way,
+    console: Way,
+    operator: (String, Secret<String>),
+    ada: Actor,
+    phone: Actor,
+    refresh: String,
+    known: Option<Checkpoint>,
+}
+
+/// Plays it. True where every step held.
+pub(crate) async fn play(stage: &Stage) -> anyhow::Result<bool> {
+    let file = stage.house.base.join(&stage.house.config.data.dir).join("self-signed.crt");
+    let certificate = std::fs::read(file)?;
+    let way = Way::new(stage.served.door.local_addr(), &certificate)?;
+    let operator = stage.people.iter().find(|person| person.kind == "operator (admin)");
+    let operator = operator.context("the demo has an operator")?;
+    let mut story = Story {
+        console: Way::new(stage.served.console.local_addr(), &certificate)?,
+        operator: (operator.email.to_owned(), operator.password.clone()),
+        ada: Actor::new(&way, ADA),
+        phone: Actor::new(&way, ADAS_PHONE),
+        way,
+        refresh: String::new(),
+        known: None,
+    };
+    let began = SystemClock.now();
+    let mut steps: Vec<Value> = Vec::new();
+    let mut step = |title: &str, outcome: anyhow::Result<String>| {
+        let (held, words) = match outcome {
+            Ok(words) => (true, words),
+            Err(error) => (false, format!("{error:#}")),
+        };
+        out::say(format!("{} {title}: {words}", if held { "✓" } else { "✗" }));
+        steps.push(json!({ "step": title, "held": held, "words": words }));
+    };
+    step("a customer signs up", story.sign_up().await);
+    step("she buys", story.buy().await);
+    step("the shop tells order.paid", story.order_told().await);
+    step("an attacker sprays passwords and is answered", story.spray().await);
+    step("a stolen refresh token ends its family", story.steal().await);
+    step("a session is ended everywhere", story.end_everywhere().await);
+    step("the log is proved offline", story.prove().await);
+    step("a person is erased and the log still verifies", story.erase().await);
+    let held = steps.iter().filter(|step| step["held"] == true).count();
+    let took = SystemClock.now().since(began);
+    out::say(format!("{held} of {} steps held, in {:.1} s.", steps.len(), took.as_secs_f64()));
+    out::json(&json!({ "steps": steps, "held": held == steps.len() }));
+    Ok(held == steps.len())
+}
+
+impl Story {
+    async fn sign_up(&mut self) -> anyhow::Result<String> {
+        let body = json!({ "email": BUYER, "name": "Ada", "password": PASSWORD });
+        let answer = self.ada.post_json("/v1/sign-up", &body).await?;
+        ensure!(answer.status.is_success(), "sign-up: {} {}", answer.status, answer.text());
+        let token = self.mailed_token(BUYER).await?;
+        let answer = self.ada.post_json("/v1/verify-email", &json!({ "token": token })).await?;
+        ensure!(answer.status.is_success(), "verify: {} {}", answer.status, answer.text());
+        let fields = [("email", BUYER), ("password", PASSWORD), ("next", "/")];
+        let answer = self.ada.submit("/auth/sign-in", "/auth/sign-in", &fields).await?;
+        ensure!(answer.status == 303, "sign-in: {} {}", answer.status, answer.text());
+        Ok("address verified by the mailed link, signed in at the page".to_owned())
+    }
+
+    /// The token of the newest link that was mailed to somebody.
+    async fn mailed_token(&mut self, to: &str) -> anyhow::Result<String> {
+        let deadline = SystemClock.now().plus(PATIENCE);
+        loop {
+            let letters = self.ada.get("/auth/dev/outbox.json").await?.json()?;
+            let letter = letters.as_array().into_iter().flatten().find(|letter| letter["to"] == to);
+            if let Some(link) = letter.and_then(|letter| letter["link"].as_str()) {
+                let token = link.split_once("token=").context("the link has a token")?.1;
+                return Ok(token.to_owned());
+            }
+            ensure!(SystemClock.now() < deadline, "no mail came");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn buy(&mut self) -> anyhow::Result<String> {
+        let mut stranger = Actor::new(&self.way, STRANGER);
+        let page = format!("/checkout?product={PRODUCT}");
+        let refused = stranger.get(&page).await?;
+        ensure!(refused.status == 303 || refused.status == 401, "a stranger: {}", refused.status);
+        let seller = self.ada.get("/seller").await?;
+        ensure!(seller.status == 403, "a customer on the sellers' page: {}", seller.status);
+        let checkout = self.ada.get(&page).await?;
+        ensure!(checkout.status == 200, "checkout: {} → {}", checkout.status, checkout.location);
+        ensure!(checkout.text().contains("usr_"), "the shop was not told who asks");
+        let paid = self.ada.submit(&page, "/checkout", &[("product", PRODUCT)]).await?;
+        ensure!(paid.status == 303, "payment: {} {}", paid.status, paid.text());
+        let orders = self.ada.get("/orders").await?.text();
+        ensure!(orders.contains("Spotlight Lamp"), "the order is not there");
+        Ok("the shop knows her by a signed header; a stranger was sent to sign in, and the sellers' \
+            page refused her"
+            .to_owned())
+    }
+
+    async fn order_told(&mut self) -> anyhow::Result<String> {
+        let mut operator = Actor::new(&self.console, OPERATOR);
+        let (email, password) = (self.operator.0.clone(), self.operator.1.clone());
+        let fields = [("email", email.as_str()), ("password", password.expose()), ("next", "")];
+        let answer = operator.submit("/console/sign-in", "/console/sign-in", &fields).await?;
+        ensure!(answer.status == 303, "console: {} {}", answer.status, answer.text());
+        let deadline = SystemClock.now().plus(PATIENCE);
+        loop {
+            let page = operator.get("/console/events?kind=order.paid").await?;
+            ensure!(page.status == 200, "the console's events: {}", page.status);
+            if page.text().contains("/console/events/evt_") {
+                return Ok("the fact is in the log, and the operator sees it".to_owned());
+            }
+            ensure!(SystemClock.now() < deadline, "the fact did not come");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn spray(&mut self) -> anyhow::Result<String> {
+        let mut attacker = Actor::new(&self.way, ATTACKER);
+        let mut tried = 0;
+        let blocked = 'spray: {
+            for number in 0..60 {
+                let body = json!({
+                    "email": format!("victim{number}@story.example"), "password": "summer-2026!",
+                });
+                let answer = attacker.post_json("/v1/sign-in", &body).await?;
+                tried += 1;
+                if answer.status == 403 {
+                    break 'spray true;
+                }
+                ensure!(
+                    answer.status == 401 || answer.status == 429,
+                    "try {number}: {} {}",
+                    answer.status,
+                    answer.text()
+                );
+            }
+            wait_for(&mut attacker, "/", 403).await?
+        };
+        ensure!(blocked, "the attacker was not blocked after {tried} tries");
+        let open = Actor::new(&self.way, STRANGER).get("/").await?;
+        ensure!(open.status == 200, "an honest visitor: {}", open.status);
+        let ada = self.ada.get("/orders").await?;
+        ensure!(ada.status == 200, "the customer: {}", ada.status);
+        Ok(format!("turned away at the door after {tried} tries; everybody else goes on"))
+    }
+
+    async fn steal(&mut self) -> anyhow::Result<String> {
+        let body = json!({ "email": BUYER, "password": PASSWORD });
+        let tokens = self.phone.post_json("/v1/sign-in", &body).await?.json()?;
+        let stolen = text(&tokens, "refresh_token")?;
+        let second = self.refreshed(&stolen).await?;
+        let third = self.refreshed(&second).await?;
+        let mut thief = Actor::new(&self.way, THIEF);
+        let body = json!({ "refresh_token": stolen });
+        let caught = thief.post_json("/v1/tokens/refresh", &body).await?;
+        ensure!(caught.status == 401, "the thief: {} {}", caught.status, caught.text());
+        let body = json!({ "refresh_token": third });
+        let ended = self.phone.post_json("/v1/tokens/refresh", &body).await?;
+        ensure!(ended.status == 401, "the family lives on: {}", ended.status);
+        let browser = self.ada.get("/orders").await?;
+        ensure!(browser.status == 200, "her browser was signed out too: {}", browser.status);
+        Ok("the thief got nothing, that family is over, her browser's session lives".to_owned())
+    }
+
+    async fn refreshed(&mut self, token: &str) -> anyhow::Result<String> {
+        let body = json!({ "refresh_token": token });
+        let answer = self.phone.post_json("/v1/tokens/refresh", &body).await?;
+        ensure!(answer.status == 200, "refresh: {} {}", answer.status, answer.text());
+        self.phone.token = Some(text(&answer.json()?, "access_token")?);
+        text(&answer.json()?, "refresh_token")
+    }
+
+    async fn end_everywhere(&mut self) -> anyhow::Result<String> {
+        let body = json!({ "email": BUYER, "password": PASSWORD });
+        let answer = self.phone.post_json("/v1/sign-in", &body).await?;
+        ensure!(answer.status == 200, "the phone: {} {}", answer.status, answer.text());
+        self.phone.token = Some(text(&answer.json()?, "access_token")?);
+        self.refresh = text(&answer.json()?, "refresh_token")?;
+        let before = self.phone.get("/orders").await?;
+        ensure!(before.status == 200, "the phone before: {}", before.status);
+        let ended = self.ada.delete("/v1/sessions", None).await?;
+        ensure!(ended.status.is_success(), "ending: {} {}", ended.status, ended.text());
+        let began = SystemClock.now();
+        ensure!(wait_for(&mut self.phone, "/orders", 401).await?, "the phone's token still works");
+        let took = SystemClock.now().since(began);
+        let body = json!({ "refresh_token": self.refresh });
+        let refresh = self.phone.post_json("/v1/tokens/refresh", &body).await?;
+        ensure!(refresh.status == 401, "the phone's refresh token still works");
+        Ok(format!(
+            "the phone's signed token was refused {} ms after the answer, though it is good for \
+             minutes; its refresh token is dead",
+            took.as_millis()
+        ))
+    }
+
+    async fn prove(&mut self) -> anyhow::Result<String> {
+        let (report, known) = self.verify_log(&[]).await?;
+        self.known = Some(known);
+        Ok(report)
+    }
+
+    /// Downloads the whole log and checks it with nothing but the key.
+    async fn verify_log(&mut self, known: &[Checkpoint]) -> anyhow::Result<(String, Checkpoint)> {
+        let key = self.ada.get("/v1/log/key").await?.text();
+        let policy = Policy::new(vec![VerifyKey::parse(key.trim())?])?;
+        let note = self.ada.get("/v1/log/checkpoint").await?;
+        ensure!(note.status == 200, "the checkpoint: {}", note.status);
+        let checkpoint = policy.verify(&SignedCheckpoint::parse(&note.bytes)?)?.checkpoint;
+        let mut files = BTreeMap::from([("checkpoint".to_owned(), note.bytes.to_vec())]);
+        for id in TileId::all(checkpoint.size()) {
+            let mut wanted = vec![Resource::Tile(id).path()];
+            if id.level() == 0 {
+                wanted.push(Resource::Entries(id).path());
+            }
+            for path in wanted {
+                let answer = self.ada.get(&format!("/v1/log/{path}")).await?;
+                ensure!(answer.status == 200, "{path}: {}", answer.status);
+                files.insert(path, answer.bytes.to_vec());
+            }
+        }
+        let rules = ExportRules { known: known.to_vec(), ..ExportRules::default() };
+        let report = verify_export(&Files(files), &policy, &rules, &mut |_| {})?;
+        let words = format!(
+            "{} entries downloaded and hashed to the signed root {}",
+            report.entries,
+            checkpoint.root()
+        );
+        Ok((words, checkpoint))
+    }
+
+    async fn erase(&mut self) -> anyhow::Result<String> {
+        let body = json!({ "password": PASSWORD });
+        let gone = self.ada.delete("/v1/account", Some(&body)).await?;
+        ensure!(gone.status.is_success(), "erasing: {} {}", gone.status, gone.text());
+        let body = json!({ "email": BUYER, "password": PASSWORD });
+        let back = Actor::new(&self.way, ADA).post_json("/v1/sign-in", &body).await?;
+        ensure!(back.status == 401, "she can still sign in: {}", back.status);
+        let known: Vec<Checkpoint> = self.known.iter().cloned().collect();
+        let mut again = self.verify_log(&known).await?;
+        let deadline = SystemClock.now().plus(PATIENCE);
+        // The erasure itself must be under the checkpoint that is checked.
+        while known.iter().any(|known| again.1.size() <= known.size()) {
+            ensure!(SystemClock.now() < deadline, "the log did not grow");
+            tokio::time::sleep(LOOK_AGAIN).await;
+            again = self.verify_log(&known).await?;
+        }
+        Ok(format!("her key is destroyed; {}; it grew out of the one seen before", again.0))
+    }
+}
+
+fn text(value: &Value, name: &str) -> anyhow::Result<String> {
+    let found = value[name].as_str();
+    Ok(found.with_context(|| format!("no {name} in {value}"))?.to_owned())
+}
+
+/// Asks again until the answer has this status, or patience is over.
+async fn wait_for(actor: &mut Actor, path: &str, status: u16) -> anyhow::Result<bool> {
+    let deadline = SystemClock.now().plus(PATIENCE);
+    loop {
+        if actor.get(path).await?.status == status {
+            return Ok(true);
+        }
+        if SystemClock.now() > deadline {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// The downloaded files.
+struct Files(BTreeMap<String, Vec<u8>>);
+
+impl ExportDir for Files {
+    fn read(&self, path: &str, max_bytes: usize) -> Result<Option<Vec<u8>>, String> {
+        match self.0.get(path) {
+            Some(bytes) if bytes.len() > max_bytes => Err("too long".to_owned()),
+            found => Ok(found.cloned()),
+        }
+    }
+}

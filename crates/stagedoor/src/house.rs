@@ -1,0 +1,309 @@
+//! The house: every room opened on one spine and one vault, and joined where one needs another.
+//!
+//! Rooms do not know each other. Where one must ask another before the fact, it owns a small trait
+//! and the join stands here; after the fact they meet on the spine.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use access::{Access, Services};
+use anyhow::Context as _;
+use identity::{Identity, Outbox, SessionCallers};
+use kernel::{AccountId, Actor, Clock, Ctx, Entropy, Secret, SystemClock, SystemEntropy};
+use spine::{EventSpec, Migration, Spine, Statement, Table};
+use store::{Db, Options};
+use vault::{Root, Vault};
+use watch::Watch;
+use web::feed::{Delta, Hub, Jwks, Publisher, PublisherId, Snapshot};
+use web::{App, BoxFuture, Caller, Callers, Csrf, Problem, Service, Site};
+
+use crate::config::{self, Config, Loaded, Mode, RootKind};
+
+/// The opened house.
+pub(crate) struct House {
+    pub config: Config,
+    pub base: PathBuf,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub vault: Vault,
+    pub spine: Spine,
+    pub hub: Hub,
+    pub publisher: Publisher,
+    pub identity: Identity,
+    pub access: Access,
+    pub watch: Watch,
+    pub outbox: Outbox,
+}
+
+/// Every table of every room.
+pub(crate) fn tables() -> Vec<Table> {
+    [spine::TABLES, identity::TABLES, access::TABLES, watch::TABLES].concat()
+}
+
+/// Every kind of event of every room.
+pub(crate) fn events() -> Vec<EventSpec> {
+    [
+        spine::EVENTS,
+        identity::EVENTS,
+        access::EVENTS,
+        watch::EVENTS,
+        console::EVENTS,
+        crate::events::EVENTS,
+    ]
+    .concat()
+}
+
+/// Every migration of every room.
+pub(crate) fn migrations() -> Vec<Migration> {
+    [spine::MIGRATIONS, identity::MIGRATIONS, access::MIGRATIONS, watch::MIGRATIONS].concat()
+}
+
+/// Every statement of every room.
+pub(crate) fn statements() -> Vec<Statement> {
+    [spine::statements(), identity::statements(), access::statements(), watch::statements()]
+        .concat()
+}
+
+/// Where the house's files are.
+pub(crate) struct Places {
+    pub data: PathBuf,
+    pub keys: PathBuf,
+}
+
+impl Loaded {
+    /// Where the house's files are.
+    pub(crate) fn places(&self) -> Places {
+        let data = self.base.join(&self.config.data.dir);
+        let keys = self.config.data.keys_dir.as_ref();
+        let keys = keys.map_or_else(|| data.join("keys"), |dir| self.base.join(dir));
+        Places { data, keys }
+    }
+
+    /// Makes the folders where there are none; the keys' is its owner's only.
+    pub(crate) fn make_places(&self) -> anyhow::Result<()> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        let places = self.places();
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        for dir in [&places.data, &places.keys] {
+            builder.create(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The database of facts.
+    pub(crate) async fn open_database(&self) -> anyhow::Result<Db> {
+        let places = self.places();
+        let url = self.config.data.database_url.clone();
+        let url = url.unwrap_or_else(|| sqlite_url(&places.data.join("data.db")));
+        let connections = self.config.data.connections.clamp(2, 200);
+        let shown = without_password(&url);
+        Db::open(&Options { connections, ..Options::new(url) })
+            .await
+            .with_context(|| format!("the database {shown} cannot be opened"))
+    }
+
+    /// What the vault is opened with.
+    pub(crate) fn vault_config(&self) -> anyhow::Result<vault::Config> {
+        let places = self.places();
+        let root = match self.config.root.kind {
+            RootKind::KeyFile => Root::KeyFile { file: places.keys.join("root.key") },
+            RootKind::Passphrase => {
+                let file = self.config.root.passphrase_file.as_ref();
+                let file = file.context("root.passphrase_file is missing")?;
+                let passphrase = config::read_secret(&self.base.join(file))?;
+                Root::Passphrase { file: places.keys.join("root.sealed"), passphrase }
+            }
+        };
+        let url = self.config.data.keys_database_url.clone();
+        let url = url.unwrap_or_else(|| sqlite_url(&places.keys.join("keys.db")));
+        let folder = places.keys.join("keyholder");
+        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+        Ok(vault::Config::new(folder, root, url, clock, entropy))
+    }
+}
+
+fn sqlite_url(file: &Path) -> String {
+    format!("sqlite://{}", file.display())
+}
+
+/// A database's address without what may be a password.
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://…@{place}"),
+        _ => url.to_owned(),
+    }
+}
+
+impl House {
+    /// Opens the house on a database that has this program's schema.
+    pub(crate) async fn open(loaded: Loaded) -> anyhow::Result<Self> {
+        let db = loaded.open_database().await?;
+        let missing = store::pending(&db, &migrations()).await?;
+        if let Some(first) = missing.first() {
+            anyhow::bail!(
+                "the database lacks {} steps of this program's schema, from {} on: run \
+                 `stagedoor migrate`",
+                missing.len(),
+                first.name
+            );
+        }
+        let vault =
+            Vault::open(loaded.vault_config()?).await.context("the vault cannot be opened")?;
+        Self::furnish(loaded, db, vault).await
+    }
+
+    /// Opens the rooms.
+    pub(crate) async fn furnish(loaded: Loaded, db: Db, vault: Vault) -> anyhow::Result<Self> {
+        let node_dir = loaded.places().data.join("node");
+        std::fs::create_dir_all(&node_dir)
+            .with_context(|| format!("{} cannot be made", node_dir.display()))?;
+        let Loaded { config, base } = loaded;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let spine = Spine::new(spine::Parts {
+            db,
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            sealer: Arc::new(vault.clone()),
+            signer: Arc::new(vault.notary(config.log_name())?),
+            tables: tables(),
+            node_dir,
+            node: config.data.node.clone(),
+        });
+        let hub = Hub::new(Arc::clone(&clock), Snapshot::default());
+        let mut number = [0; 8];
+        entropy.fill(&mut number);
+        let publisher = hub.publisher(PublisherId(u64::from_be_bytes(number)));
+        let identity = Identity::open(identity::Parts {
+            spine: spine.clone(),
+            vault: vault.clone(),
+            publisher: publisher.clone(),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            site: Arc::new(Site::shop(&config.shop.name, &config.shop.public_url)),
+            config: config.identity.clone(),
+        })?;
+        let access = Access::open(access::Parts {
+            spine: spine.clone(),
+            vault: vault.clone(),
+            publisher: publisher.clone(),
+            config: config.access.clone(),
+            proxies: config.proxies.trusted.clone(),
+            scopes: vec![access::FACTS_SCOPE],
+            mode: match config.mode {
+                Mode::Live => access::Mode::Live,
+                Mode::Test => access::Mode::Test,
+            },
+            customers: Some(Arc::new(ShopReferences(identity.clone()))),
+        })?;
+        let watch = Watch::open(spine.clone(), vault.clone(), config.watch.clone())?;
+        let outbox = Outbox::default();
+        Ok(Self {
+            config,
+            base,
+            clock,
+            entropy,
+            vault,
+            spine,
+            hub,
+            publisher,
+            identity,
+            access,
+            watch,
+            outbox,
+        })
+    }
+
+    /// Tells the feed what a cold edge must know: routes, keys, ended sessions, blocked clients.
+    pub(crate) async fn load_feed(&self) -> anyhow::Result<()> {
+        self.publish_keys()?;
+        let part = self.access.feed_part().await?;
+        self.publisher.publish(Delta::Routes(part.routes));
+        let ended = self.identity.revocations(self.clock.now()).await?;
+        for delta in part.blocks.into_iter().chain(ended) {
+            self.publisher.publish(delta);
+        }
+        self.publisher.beat();
+        Ok(())
+    }
+
+    /// Tells the feed the public keys of session tokens, where they changed.
+    pub(crate) fn publish_keys(&self) -> anyhow::Result<()> {
+        let keys: Jwks = serde_json::from_value(self.identity.jwks()?)?;
+        if *self.hub.snapshot().keys != keys {
+            self.publisher.publish(Delta::SigningKeys(Arc::new(keys)));
+        }
+        Ok(())
+    }
+
+    /// What the served routes need, for one of the two sites.
+    pub(crate) fn app(&self, site: Site) -> App {
+        let callers = Arc::new(HouseCallers {
+            sessions: SessionCallers(self.identity.clone()),
+            services: Services::new(self.access.clone()),
+        });
+        let key = Secret::new(self.vault.blind("web.csrf", b"form tokens"));
+        App::new(Arc::clone(&self.clock), Arc::clone(&self.entropy), callers, Csrf::new(&key), site)
+    }
+
+    /// Circumstances of a command on this host.
+    pub(crate) fn operator_ctx(&self) -> Ctx {
+        let actor = Actor::Operator { id: None };
+        Ctx::new(actor, self.clock.now(), Arc::clone(&self.entropy))
+    }
+
+    /// Gives committed events their leaves, unless a running program does so already, then closes.
+    pub(crate) async fn close(&self) -> anyhow::Result<()> {
+        self.spine.sequence().await?;
+        self.spine.close().await;
+        self.vault.close().await;
+        Ok(())
+    }
+}
+
+/// The shop's own references of customers are the accounts' external names.
+struct ShopReferences(Identity);
+
+impl access::Customers for ShopReferences {
+    fn find<'a>(
+        &'a self,
+        reference: &'a str,
+        _: &'a Ctx,
+    ) -> spine::BoxFuture<'a, Result<Option<AccountId>, spine::Error>> {
+        Box::pin(async move {
+            match self.0.find_external(reference).await {
+                Ok(found) => Ok(found.map(|account| account.id)),
+                Err(identity::Error::Spine(error)) => Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "a customer could not be looked up");
+                    Err(spine::SealError::Unavailable.into())
+                }
+            }
+        })
+    }
+}
+
+/// Who a request comes from: sessions are identity's, service keys access's.
+struct HouseCallers {
+    sessions: SessionCallers,
+    services: Services,
+}
+
+impl Callers for HouseCallers {
+    fn session<'a>(
+        &'a self,
+        parts: &'a http::request::Parts,
+        visit: &'a Ctx,
+    ) -> BoxFuture<'a, Result<Option<Caller>, Problem>> {
+        self.sessions.session(parts, visit)
+    }
+
+    fn service<'a>(
+        &'a self,
+        token: &'a str,
+        visit: &'a Ctx,
+    ) -> BoxFuture<'a, Result<Option<Service>, Problem>> {
+        self.services.service(token, visit)
+    }
+}

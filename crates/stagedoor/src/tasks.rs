@@ -1,0 +1,143 @@
+//! What runs beside the requests: sequencer, consumers, heartbeat, mail, observations, upkeep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::{MailRoad, Mailer, SmtpMailer};
+use spine::Consumer;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use web::feed::Observations;
+
+use crate::config;
+use crate::house::House;
+
+/// How often the feed is told that the source of truth answers.
+const BEAT: Duration = Duration::from_secs(1);
+/// How often things are tidied.
+const TEND: Duration = Duration::from_secs(60);
+/// Days that the keys of persons unknown are kept.
+const UNKNOWN_DAYS: i64 = 90;
+
+/// The running tasks.
+pub(crate) struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    /// Starts everything.
+    pub(crate) fn start(
+        house: &Arc<House>,
+        observations: &Arc<Observations>,
+    ) -> anyhow::Result<Self> {
+        let tasks = Self { tracker: TaskTracker::new(), stop: CancellationToken::new() };
+        let (spine, stop) = (house.spine.clone(), tasks.stop.clone());
+        tasks.tracker.spawn(async move {
+            if let Err(error) = spine::run_sequencer(spine, stop).await {
+                tracing::error!(%error, "the sequencer stopped: nothing is signed until this is \
+                     looked into; `stagedoor audit verify` says more");
+            }
+        });
+        tasks.consume(house, house.watch.clone());
+        tasks.consume(house, identity::Responses(house.identity.clone()));
+        tasks.consume(house, access::Responses::new(house.access.clone()));
+        tasks.every(BEAT, Arc::clone(house), beat);
+        tasks.every(TEND, Arc::clone(house), tend);
+        tasks.observe(house, Arc::clone(observations));
+        tasks.mail(house)?;
+        Ok(tasks)
+    }
+
+    fn consume(&self, house: &House, consumer: impl Consumer + 'static) {
+        let (spine, stop) = (house.spine.clone(), self.stop.clone());
+        self.tracker.spawn(async move { spine::run_consumer(spine, &consumer, stop).await });
+    }
+
+    fn every<F>(&self, span: Duration, house: Arc<House>, work: fn(Arc<House>) -> F)
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move {
+            loop {
+                if let Err(error) = work(Arc::clone(&house)).await {
+                    tracing::warn!(error = %format!("{error:#}"), "upkeep failed; it goes on");
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(span) => {}
+                }
+            }
+        });
+    }
+
+    /// What the edge saw goes to both rooms that want it: counts for the log, floods for rules.
+    fn observe(&self, house: &Arc<House>, observations: Arc<Observations>) {
+        let (house, stop) = (Arc::clone(house), self.stop.clone());
+        let observer = access::Observer::new(house.access.clone());
+        self.tracker.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = observations.ready() => {}
+                }
+                let observed = observations.take();
+                if let Err(error) = observer.fold(&observed).await {
+                    tracing::warn!(%error, "what the edge saw could not be written");
+                }
+                if let Err(error) = house.watch.observe(&observed).await {
+                    tracing::warn!(%error, "what the edge saw could not be judged");
+                }
+                tokio::time::sleep(BEAT).await;
+            }
+        });
+    }
+
+    fn mail(&self, house: &Arc<House>) -> anyhow::Result<()> {
+        let config = &house.config.identity.mail;
+        let mailer: Box<dyn Mailer> = match config.to {
+            MailRoad::Outbox => Box::new(house.outbox.clone()),
+            MailRoad::Smtp => {
+                let file = config.smtp_password_file.as_ref();
+                let password = file.map(|file| config::read_secret(&house.base.join(file)));
+                Box::new(SmtpMailer::new(config, password.transpose()?.as_ref())?)
+            }
+        };
+        let (house, stop) = (Arc::clone(house), self.stop.clone());
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = house.identity.serve_mail(mailer.as_ref()) => {}
+            }
+        });
+        Ok(())
+    }
+
+    /// Stops everything, in bounded time; what was committed gets its leaf first.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.tracker.close();
+        if tokio::time::timeout(Duration::from_secs(5), self.tracker.wait()).await.is_err() {
+            tracing::warn!("a task did not stop in time");
+        }
+    }
+}
+
+/// Tells the feed that the database answers; silence closes what is sensitive.
+async fn beat(house: Arc<House>) -> anyhow::Result<()> {
+    house.spine.checkpoint().await?;
+    house.publisher.beat();
+    Ok(())
+}
+
+async fn tend(house: Arc<House>) -> anyhow::Result<()> {
+    house.vault.tend().await?;
+    house.publish_keys()?;
+    house.access.tend().await?;
+    let ctx = house.spine.system_ctx("tend");
+    house.identity.sweep(&ctx).await?;
+    house.vault.retire_days(ctx.now.day() - UNKNOWN_DAYS).await?;
+    house.spine.retire_bodies(&crate::house::events(), ctx.now).await?;
+    Ok(())
+}
