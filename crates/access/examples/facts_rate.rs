@@ -75,7 +75,7 @@ async fn measure(world: &World, database: &str) {
     let account = world.person().await;
     let text = account.to_string();
     let ctx = world.ctx(Actor::Service { key: KeyId::from_bytes([5; 16]) });
-    for size in [1, 50, 500] {
+    for size in [500, 50, 1] {
         let count = (FACTS / size).clamp(8, BATCHES);
         let began = SystemClock.now();
         for _ in 0..count {

@@ -76,8 +76,8 @@ CREATE TABLE access_service_use (
 
 -- Which facts of the shop were taken, so that none is taken twice.
 CREATE TABLE access_fact (
-    fact_index BYTEA PRIMARY KEY CHECK (length(fact_index) = 32),
-    body_index BYTEA NOT NULL CHECK (length(body_index) = 32),
+    fact_index BYTEA PRIMARY KEY CHECK (length(fact_index) = 16),
+    body_index BYTEA NOT NULL CHECK (length(body_index) = 16),
     event BYTEA NOT NULL CHECK (length(event) = 16),
     created_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL

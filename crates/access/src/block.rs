@@ -1,6 +1,6 @@
-//! Blocked clients: who may never be blocked (policy), and the verbs that block, lift, end, list and
-//! load blocks. The network is personal: it stands sealed under the key of its day, and is found by
-//! a keyed digest.
+//! Blocked clients: who may never be blocked (policy), and the verbs that block, lift, end, list
+//! and load blocks. The network is personal: it stands sealed under the key of its day, and is
+//! found by a keyed digest.
 
 use std::net::IpAddr;
 

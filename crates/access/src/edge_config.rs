@@ -1,5 +1,5 @@
-//! What a shop writes about its edge: `[own]`, `[[upstream]]`, `[[limit]]`, `[[route]]`, and the one
-//! way from there to the feed's route table. Every mistake names its key and how to mend it.
+//! What a shop writes about its edge: `[own]`, `[[upstream]]`, `[[limit]]`, `[[route]]`, and the
+//! one way from there to the feed's route table. Every mistake names its key and how to mend it.
 
 use std::collections::BTreeSet;
 
@@ -217,6 +217,14 @@ impl EdgeConfig {
                 say(&mut problems, key, "used twice: give each its own name");
             }
         }
+        self.bounds(&mut problems);
+        // Also those that no route names.
+        for limit in &self.limit {
+            let alone = RouteTable { own_limits: vec![limit.limit()], ..RouteTable::default() };
+            for problem in alone.problems() {
+                problems.push(self.translate(&alone, &problem));
+            }
+        }
         let own_limits = self.limits(&mut problems, "[own]", &self.own.limits);
         let mut routes = Vec::with_capacity(self.route.len());
         for route in &self.route {
@@ -233,6 +241,33 @@ impl EdgeConfig {
         }
         same_requests(&mut problems, &table.routes);
         (table, problems)
+    }
+
+    /// How many there may be of what the table does not count.
+    fn bounds(&self, problems: &mut Problems) {
+        let mut most = |key: String, found: usize, most: usize| {
+            if found > most {
+                say(problems, key, format!("at most {most}"));
+            }
+        };
+        most("[[upstream]]".to_owned(), self.upstream.len(), 200);
+        most("[[limit]]".to_owned(), self.limit.len(), 500);
+        most("[[route]]".to_owned(), self.route.len(), 1_000);
+        most("[own]: limits".to_owned(), self.own.limits.len(), 8);
+        for upstream in &self.upstream {
+            let key = format!("[[upstream]] \"{}\"", upstream.name);
+            most(format!("{key}: address (bytes)"), upstream.address.len(), 255);
+            let header_key = upstream.header_key.as_deref().unwrap_or_default();
+            most(format!("{key}: header_key (bytes)"), header_key.len(), 64);
+        }
+        for route in &self.route {
+            let key = format!("[[route]] \"{}\"", route.name);
+            most(format!("{key}: hosts"), route.hosts.len(), 64);
+            most(format!("{key}: methods"), route.methods.len(), 16);
+            most(format!("{key}: roles"), route.roles.len(), 32);
+            let path = route.path.as_ref().or(route.prefix.as_ref());
+            most(format!("{key}: path (bytes)"), path.map_or(0, String::len), 1_024);
+        }
     }
 
     fn limits(&self, problems: &mut Problems, key: &str, names: &[String]) -> Vec<Limit> {

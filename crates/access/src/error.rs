@@ -167,9 +167,9 @@ impl Refusal for Error {
             Self::FactConflict(_) => "An id was used before for a fact with other contents. \
                                       Nothing was taken. Give each fact an id of its own."
                 .to_owned(),
-            Self::ConfigChanged { in_force } => format!(
-                "Revision {in_force} is in force: it was applied since this plan was made. Plan again."
-            ),
+            Self::ConfigChanged { in_force } => {
+                format!("Revision {in_force} is in force since this plan was made. Plan again.")
+            }
             Self::TooManyServices(most) => {
                 format!("At most {most} services may have a live key. Revoke one first.")
             }

@@ -1,5 +1,5 @@
-//! What this room tells the log. Plain fields are counts, rules and words; addresses, names and what
-//! was configured stand in the sealed part.
+//! What this room tells the log. Plain fields are counts, rules and words; addresses, names and
+//! what was configured stand in the sealed part. Of IPv6, an address is its /64.
 
 use std::net::IpAddr;
 
@@ -46,7 +46,7 @@ pub enum Obeyed {
     /// Not done: the address is the host's own, a trusted proxy's, or on the list of those that
     /// are never blocked.
     Protected,
-    /// There was nothing to do: no address was named, the block's end had passed, or no block stood.
+    /// There was nothing to do: no address was named, its end had passed, or no block stood.
     Nothing,
 }
 
@@ -76,17 +76,17 @@ spine::events! {
         sealed { request: EventId, address: Option<IpAddr>, until: Option<Timestamp> }
         retain_days = 730, ocsf = 2004
     }
-    /// A client met a limit: told once in a minute for each client and limit, with the count so far.
+    /// A client met a limit; told once in a minute for each client and limit.
     LimitExceeded = "limit_exceeded" {
         plain { rule: String, count: u64 } sealed { address: IpAddr, minute: i64 }
         retain_days = 90, ocsf = 4002
     }
-    /// The edge refused requests of a client: told once in a minute for each client and rule, with the count so far.
+    /// The edge refused requests of a client; told once in a minute for each client and rule.
     RequestRefused = "request_refused" {
         plain { rule: String, count: u64 } sealed { address: IpAddr, minute: i64 }
         retain_days = 90, ocsf = 4002
     }
-    /// More was seen in a minute than is told one by one: told once in a minute, with what was left out so far.
+    /// More was seen in a minute than is told one by one; what was left out so far.
     FloodObserved = "flood_observed" {
         plain { left_out: u64, dropped: u64 } sealed { } retain_days = 365, ocsf = 4002
     }
@@ -94,6 +94,11 @@ spine::events! {
     ServiceAdded = "service_added" {
         plain { scopes: Vec<String> } sealed { name: String, service: KeyId }
         retain_days = 2555, ocsf = 3004
+    }
+    /// A revoked key was used: somebody still has it. Told once in a minute for each key.
+    RevokedKeyUsed = "revoked_key_used" {
+        plain { } sealed { name: String, service: KeyId, address: Option<IpAddr> }
+        retain_days = 365, ocsf = 3002
     }
     /// A service's key was revoked.
     ServiceRevoked = "service_revoked" {

@@ -25,7 +25,7 @@
 //! - **A6** a flood at the edge makes larger counts, not more transactions: one event for a client
 //!   and rule in a minute, so many events in a minute, and what was left out is said;
 //! - **A7** a service's key stands here as a digest only, is shown once, is refused at once when
-//!   revoked, and is only good for its mode and scopes;
+//!   revoked (and its use told), and is only good for its mode and scopes;
 //! - **A8** a fact is taken once, whoever sends it how often at once; the answer to a repetition is
 //!   the first answer, and other contents under the same id are a conflict; all of a batch or none;
 //! - **A9** a fact holds only what its kind declares; ids, accounts and texts are sealed under the
@@ -37,7 +37,7 @@
 //! **Events.** `access.config_applied`, `access.client_blocked`, `access.client_unblocked`,
 //! `access.blocks_expired`, `access.response_applied`, `access.limit_exceeded`,
 //! `access.request_refused`, `access.flood_observed`, `access.service_added`,
-//! `access.service_revoked`, and every kind of the [`Catalogue`].
+//! `access.service_revoked`, `access.revoked_key_used`, and every kind of the [`Catalogue`].
 //!
 //! **Threats.** A flood that would drown the log or the database; a rule that is led to block the
 //! shop's own proxy or office; a stolen dump (keys are digests, networks are sealed); a fact sent
@@ -70,7 +70,8 @@ pub use edge_config::{EdgeConfig, LimitConfig, OwnConfig, RouteConfig, UpstreamC
 pub use error::{ConfigProblem, Error};
 pub use events::{
     BlockSource, BlocksExpired, ClientBlocked, ClientUnblocked, ConfigApplied, FloodObserved,
-    LimitExceeded, Obeyed, RequestRefused, ResponseApplied, ServiceAdded, ServiceRevoked,
+    LimitExceeded, Obeyed, RequestRefused, ResponseApplied, RevokedKeyUsed, ServiceAdded,
+    ServiceRevoked,
 };
 pub use facts::{AboutWhom, Batch, Catalogue, Fact, FieldSpec, FieldType, Fields, KindSpec, Taken};
 pub use http::{FACTS_SCOPE, routes};

@@ -102,7 +102,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reads_what_the_kernel_writes(micros in -60_000_000_000_000_000_i64..250_000_000_000_000_000) {
+        fn reads_what_the_kernel_writes(
+            micros in -60_000_000_000_000_000_i64..250_000_000_000_000_000,
+        ) {
             let at = Timestamp::from_micros(micros);
             prop_assert_eq!(read(&at.to_string()), Some(at));
         }
@@ -113,7 +115,9 @@ mod tests {
         }
 
         #[test]
-        fn almost_moments_are_read_without_a_panic(text in "[0-9]{1,5}-[0-9]{1,3}-[0-9]{2}[Tt ][0-9:]{8}[.]?[0-9]{0,10}[Zz+-]?[0-9:]{0,6}") {
+        fn almost_moments_are_read_without_a_panic(
+            text in "[0-9]{1,5}-[0-9]{1,3}-[0-9]{2}[Tt ][0-9:]{8}[.]?[0-9]{0,10}[Z+-]?[0-9:]{0,6}",
+        ) {
             let _ = read(&text);
         }
     }

@@ -1,4 +1,5 @@
-//! What an apply would change, in words: pure, so that `config plan` and `config apply` say the same.
+//! What an apply would change, in words: pure, so that `config plan` and `config apply` say the
+//! same.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -118,7 +119,7 @@ impl Diff {
         self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
     }
 
-    /// Rows that an apply writes: one for each section that comes or goes, two for one that changes.
+    /// Rows that an apply writes: one for each section that comes or goes, two where one changes.
     pub(crate) const fn rows(&self) -> usize {
         self.added.len() + self.removed.len() + 2 * self.changed.len()
     }

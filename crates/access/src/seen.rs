@@ -259,6 +259,21 @@ fn tell(tx: &mut Tx, count: &Count) -> Result<(), Error> {
 }
 
 impl Access {
+    /// Counts one more, and says whether it was the first of its minute over all nodes.
+    pub(crate) async fn first_in_minute(
+        &self,
+        tx: &mut Tx,
+        rule: &'static str,
+        what: &[u8; 16],
+    ) -> Result<bool, Error> {
+        let minute = tx.ctx().now.seconds().div_euclid(60);
+        let key = [rule.as_bytes(), what, &minute.to_be_bytes()].concat();
+        let bucket = self.vault().blind("access_seen.other", &key);
+        let rows = tx.upkeep_rows(&COUNT, args![bucket, rule, minute, 1_i64]).await?;
+        let total = rows.first().map(|row| row.int("seen")).transpose();
+        Ok(total.map_err(spine::Error::from)? == Some(1))
+    }
+
     /// Forgets counts that are older than two hours.
     pub(crate) async fn forget_seen(&self, now: Timestamp) -> Result<(), Error> {
         let oldest = now.seconds().div_euclid(60) - KEEP_MIN;

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use web::{BoxFuture, Problem, Service};
 
 use crate::error::Error;
-use crate::events::{ServiceAdded, ServiceRevoked};
+use crate::events::{RevokedKeyUsed, ServiceAdded, ServiceRevoked};
 use crate::room::Access;
 
 sql! {
@@ -296,6 +296,10 @@ impl Access {
         let found = found.filter(|row| Secret::new(row.hash).matches(&hash));
         let Some(entry) = found.map(|row| row.entry) else { return Ok(None) };
         if entry.revoked_at.is_some() {
+            // Each revoked key has its place there: no more of them than services.
+            if self.used().due(entry.id, visit.now) {
+                self.tell_revoked(visit, &entry).await?;
+            }
             return Ok(None);
         }
         if self.used().due(entry.id, visit.now)
@@ -305,6 +309,22 @@ impl Access {
         }
         let ctx = visit.acted_by(Actor::Service { key: entry.id });
         Ok(Some(Service { ctx, scopes: entry.scopes }))
+    }
+
+    /// Tells that a revoked key was used, once in a minute over all nodes.
+    async fn tell_revoked(&self, visit: &Ctx, entry: &ServiceEntry) -> Result<(), Error> {
+        let event = RevokedKeyUsed {
+            name: entry.name.clone(),
+            service: entry.id,
+            address: visit.origin.address,
+        };
+        transact!(self.spine(), visit, tx => {
+            if self.first_in_minute(&mut tx, "revoked_key", entry.id.as_bytes()).await? {
+                let about = About::house("service", *entry.id.as_bytes(), 0);
+                tx.emit(about, event.clone())?;
+            }
+            Ok::<_, Error>(())
+        })
     }
 
     async fn note_use(&self, id: KeyId, now: Timestamp) -> Result<(), Error> {
@@ -362,7 +382,9 @@ mod tests {
     proptest! {
         // A7
         #[test]
-        fn any_changed_letter_is_found(secret in any::<[u8; 32]>(), at in 9..67_usize, with in 0..32_usize) {
+        fn any_changed_letter_is_found(
+            secret in any::<[u8; 32]>(), at in 9..67_usize, with in 0..32_usize,
+        ) {
             let key = make_key(Mode::Test, &secret);
             let mut text = key.expose().clone().into_bytes();
             let letter = ALPHABET[with];

@@ -23,7 +23,7 @@ pub use kind::{AboutWhom, Catalogue, FieldSpec, FieldType, KindSpec};
 
 use crate::error::Error;
 use crate::room::Access;
-use check::{Checked, Whose};
+use check::{Checked, Digest, Whose, half};
 use store::Known;
 
 /// Tries at a batch that others are taking too; each failed one means that another got on.
@@ -79,7 +79,7 @@ impl Access {
         &self,
         ctx: &Ctx,
         aimed: &[Aimed<'_>],
-    ) -> Result<HashMap<[u8; 32], EventId>, Error> {
+    ) -> Result<HashMap<Digest, EventId>, Error> {
         transact!(self.spine(), ctx, tx => {
             let mut events = BTreeMap::new();
             for one in aimed {
@@ -122,12 +122,7 @@ impl Access {
     fn thing_id(&self, fact: &Checked<'_>) -> [u8; 16] {
         let Some(thing) = &fact.thing else { return [0; 16] };
         let name = format!("{}|{thing}", fact.kind.noun());
-        let digest = self.vault().blind("access_fact.thing", name.as_bytes());
-        let mut id = [0; 16];
-        for (to, from) in id.iter_mut().zip(digest) {
-            *to = from;
-        }
-        id
+        half(self.vault().blind("access_fact.thing", name.as_bytes()))
     }
 
     /// Whose key seals each fact; accounts that are unknown or erased are refused.
@@ -237,7 +232,7 @@ fn refuse_conflicts(facts: &[Checked<'_>], known: &Known) -> Result<(), Error> {
 fn answer(
     facts: &[Checked<'_>],
     known: &Known,
-    told: &HashMap<[u8; 32], EventId>,
+    told: &HashMap<Digest, EventId>,
 ) -> Result<Vec<Taken>, Error> {
     let event = |fact: &Checked<'_>| {
         let before = known.get(&fact.index).map(|(_, event)| *event);

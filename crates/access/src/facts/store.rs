@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use kernel::{EventId, Timestamp};
 use spine::{FromRow, ReadOnly, Row, Sql, StoreError, Tx, UpkeepSort, Value, args, multi_row, sql};
 
-use super::check::Checked;
+use super::check::{Checked, Digest};
 use crate::error::Error;
 use crate::room::Access;
 
@@ -33,11 +33,11 @@ sql! {
 }
 
 /// What was taken before: by the digest of its id, the digest of its contents and its event.
-pub(super) type Known = HashMap<[u8; 32], ([u8; 32], EventId)>;
+pub(super) type Known = HashMap<Digest, (Digest, EventId)>;
 
 struct KnownRow {
-    index: [u8; 32],
-    body: [u8; 32],
+    index: Digest,
+    body: Digest,
     event: EventId,
     expires: Timestamp,
 }
@@ -92,7 +92,7 @@ impl Access {
     pub(super) async fn claim(
         &self,
         tx: &mut Tx,
-        facts: &BTreeMap<[u8; 32], ([u8; 32], EventId)>,
+        facts: &BTreeMap<Digest, (Digest, EventId)>,
     ) -> Result<usize, Error> {
         let now = tx.ctx().now;
         let expires = now.plus(self.config().facts.replay());

@@ -98,7 +98,8 @@ testkit::on_both! { room;
         let mut all: Vec<ConfigApplied> =
             events.iter().map(|event| event.parse().unwrap()).collect();
         all.sort_by_key(|event| event.revision);
-        let counts: Vec<_> = all.iter().map(|e| (e.revision, e.added, e.changed, e.removed)).collect();
+        let count = |e: &ConfigApplied| (e.revision, e.added, e.changed, e.removed);
+        let counts: Vec<_> = all.iter().map(count).collect();
         assert_eq!(counts, [(1, 5, 0, 0), (2, 0, 2, 1), (3, 1, 2, 0)]);
         assert_eq!(all[1].diff, diff.lines());
         assert_eq!(place.access.revisions(None, 10).await.unwrap().len(), 3);
@@ -183,6 +184,14 @@ fn every_mistake_names_its_key_and_the_mend() {
         body_idle_ms: 1,
         ..wrong.route[1].clone()
     });
+    wrong.limit.push(access::LimitConfig {
+        name: "unused".to_owned(),
+        requests: 0,
+        burst: 5,
+        cost: 6,
+        ..wrong.limit[0].clone()
+    });
+    wrong.route[0].hosts = vec!["shop.example".to_owned(); 65];
     let text: Vec<String> = wrong.problems().iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(text.join("\n"));
 }

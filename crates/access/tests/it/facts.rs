@@ -95,13 +95,12 @@ testkit::on_both! { room;
     async fn an_id_with_other_contents_is_a_conflict_and_nothing_is_taken(world: &testkit::World) {
         let place = Place::new(world);
         let person = world.person().await;
-        place.access.take_facts(&shop(world), &batch(json!([paid("f-1", &person, 5)]))).await.unwrap();
+        let first = batch(json!([paid("f-1", &person, 5)]));
+        place.access.take_facts(&shop(world), &first).await.unwrap();
         let other = batch(json!([product("f-2"), paid("f-1", &person, 6)]));
         let error = place.access.take_facts(&shop(world), &other).await.unwrap_err();
-        assert_eq!(
-            fields(&error),
-            [("facts[1].id".to_owned(), "was used before for a fact with other contents".to_owned())]
-        );
+        let detail = "was used before for a fact with other contents";
+        assert_eq!(fields(&error), [("facts[1].id".to_owned(), detail.to_owned())]);
         assert_eq!(told(world, "product.changed").await.len(), 0);
     }
 
@@ -237,7 +236,8 @@ testkit::on_both! { room;
             assert_eq!(place.access.take_facts(&shop(world), &facts).await.unwrap(), first);
         }
         let too_many: Vec<Value> = (0..501).map(|n| product(&format!("t-{n}"))).collect();
-        let error = place.access.take_facts(&shop(world), &batch(json!(too_many))).await.unwrap_err();
+        let too_many = batch(json!(too_many));
+        let error = place.access.take_facts(&shop(world), &too_many).await.unwrap_err();
         assert_eq!(fields(&error)[0].0, "facts");
         assert!(place.access.take_facts(&shop(world), &batch(json!([]))).await.is_err());
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use access::{Error, Mode, NewService};
+use access::{Error, Mode, NewService, RevokedKeyUsed};
 use kernel::Actor;
 use tokio::task::JoinSet;
 
@@ -18,7 +18,8 @@ testkit::on_both! { room;
     async fn checked_used_revoked(world: &testkit::World) {
         let place = Place::new(world);
         let access = &place.access;
-        let added = access.add_service(&operator(world), &new("backend", &["facts"])).await.unwrap();
+        let backend = new("backend", &["facts"]);
+        let added = access.add_service(&operator(world), &backend).await.unwrap();
         let key = added.key.expose().clone();
         let visit = world.ctx(Actor::Nobody);
         let service = access.service_of(&key, &visit).await.unwrap().expect("known");
@@ -56,7 +57,16 @@ testkit::on_both! { room;
         }
 
         access.revoke_service(&operator(world), added.id).await.unwrap();
-        assert!(access.service_of(&key, &visit).await.unwrap().is_none());
+        let visit = world.ctx(Actor::Nobody);
+        for _ in 0..3 {
+            assert!(access.service_of(&key, &visit).await.unwrap().is_none());
+        }
+        // Another node hears of it in the same minute.
+        let other = Place::new(world);
+        assert!(other.access.service_of(&key, &visit).await.unwrap().is_none());
+        let used = told(world, "access.revoked_key_used").await;
+        assert_eq!(used.len(), 1);
+        assert_eq!(used[0].parse::<RevokedKeyUsed>().unwrap().address, visit.origin.address);
         let twice = access.revoke_service(&operator(world), added.id).await;
         assert!(matches!(twice, Err(Error::NotFound)));
         assert_eq!(told(world, "access.service_added").await.len(), 1);
@@ -68,7 +78,8 @@ testkit::on_both! { room;
     async fn a_key_of_the_other_mode_is_refused_even_where_it_is_stored(world: &testkit::World) {
         let test = Place::new(world);
         let live = Place::with(world, |parts| parts.mode = Mode::Live);
-        let (test_key, live_key) = (test.key(world, &["facts"]).await, live.key(world, &["facts"]).await);
+        let test_key = test.key(world, &["facts"]).await;
+        let live_key = live.key(world, &["facts"]).await;
         assert!(live_key.starts_with("sdk_live_") && test_key.starts_with("sdk_test_"));
         let visit = world.ctx(Actor::Nobody);
         assert!(test.access.service_of(&live_key, &visit).await.unwrap().is_none());
@@ -86,7 +97,8 @@ testkit::on_both! { room;
 
     async fn eight_revoke_at_once_and_one_does(world: &testkit::World) {
         let place = Place::new(world);
-        let added = place.access.add_service(&operator(world), &new("x", &["facts"])).await.unwrap();
+        let new = new("x", &["facts"]);
+        let added = place.access.add_service(&operator(world), &new).await.unwrap();
         let mut racing = JoinSet::new();
         for _ in 0..8 {
             let (access, ctx) = (place.access.clone(), operator(world));
