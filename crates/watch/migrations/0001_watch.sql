@@ -17,6 +17,7 @@ CREATE TABLE watch_alert (
     closed_at BIGINT
 );
 CREATE INDEX watch_alert_key ON watch_alert (rule, key_index, last_at);
+CREATE INDEX watch_alert_age ON watch_alert (last_at);
 CREATE INDEX watch_alert_state ON watch_alert (state, id);
 CREATE INDEX watch_alert_account ON watch_alert (account);
 
@@ -36,6 +37,7 @@ CREATE TABLE watch_answer (
     until_at BIGINT
 );
 CREATE INDEX watch_answer_alert ON watch_answer (alert);
+CREATE INDEX watch_answer_age ON watch_answer (asked_at);
 CREATE INDEX watch_answer_state ON watch_answer (state, id);
 CREATE INDEX watch_answer_target ON watch_answer (target_index, asked_at);
 CREATE INDEX watch_answer_account ON watch_answer (account);

@@ -52,4 +52,8 @@ spine::events! {
     PersonBlanked = "person_blanked" {
         plain { alerts: u64, answers: u64 } sealed { } retain_days = 2555, ocsf = 3001
     }
+    /// Alerts and answers whose time is over were deleted.
+    OldRetired = "old_retired" {
+        plain { alerts: u64, answers: u64 } sealed { } retain_days = 365, ocsf = 3004
+    }
 }

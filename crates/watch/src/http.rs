@@ -13,7 +13,7 @@ use web::{Admin, Auditor, Cursor, Json, Listing, Operator, Path, Problem, Query,
 use crate::alert::{Alert, AlertId, AlertState, Verdict, Why};
 use crate::answer::{Answer, AnswerId, AnswerState, Ask, BY_A_PERSON, TTL_MAX_S};
 use crate::error::Error;
-use crate::replay::{WouldFire, replay};
+use crate::replay::WouldFire;
 use crate::room::Watch;
 use crate::rule::{Key, Measure, Severity, Trigger};
 
@@ -575,7 +575,7 @@ async fn replay_history(
     }
     let now = caller.ctx.now;
     let from = now.minus(std::time::Duration::from_secs(u64::from(query.hours) * 3_600));
-    let found = replay((watch.spine(), watch.vault()), watch.config(), from, now).await?;
+    let found = watch.replay(watch.config(), from, now).await?;
     let rules = found.rules.into_iter().map(WouldFireView::from).collect();
     Ok(Json(ReplayView { events: found.events, cut: found.cut, rules }))
 }

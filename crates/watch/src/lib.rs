@@ -15,7 +15,8 @@
 //! - **A1** a rule fires exactly where the plain reading of its numbers says, within windows of
 //!   twelve buckets: a window of W covers between 11/12 W and W;
 //! - **A2** each event is counted once: through restarts, batches that are delivered again, and
-//!   nodes that race; counts, alerts and answers are committed with the cursor, or not at all;
+//!   nodes that race; counts, alerts and answers are committed with the cursor, or not at all (only
+//!   successes of clients that never failed are forgotten by a restart);
 //! - **A3** no rule locks an owner out: what happens *to* an account asks it for a proof at the most,
 //!   and ends its sessions only where somebody got in;
 //! - **A4** memory is bounded, and a flood of one sort of key hides nothing of another sort;
@@ -35,7 +36,7 @@
 //! # Events
 //! `watch.alert_raised`, `watch.alert_repeated`, `watch.alert_acknowledged`, `watch.alert_closed`,
 //! `watch.answer_withheld`, `watch.answers_stopped`, `watch.answers_resumed`, `watch.limits_hit`,
-//! `watch.person_blanked`; and the spine's `watch.response_requested`.
+//! `watch.person_blanked`, `watch.old_retired`; and the spine's `watch.response_requested`.
 //!
 //! # Honest people behind one address
 //! A carrier's NAT (CGNAT, RFC 6888) puts hundreds to thousands of subscribers behind one IPv4
@@ -82,6 +83,7 @@ mod http;
 mod net;
 mod observe;
 pub mod replay;
+mod retire;
 mod room;
 mod rule;
 mod rules;
@@ -112,6 +114,7 @@ pub fn statements() -> Vec<spine::Statement> {
     [
         alert::STATEMENTS,
         answer::STATEMENTS,
+        retire::STATEMENTS,
         state::STATEMENTS,
         switch::STATEMENTS,
         tally::STATEMENTS,

@@ -12,6 +12,7 @@ use vault::Vault;
 use crate::config::{Tuned, WatchConfig, tune};
 use crate::engine::{Engine, Fired, Seen};
 use crate::error::Error;
+use crate::room::Watch;
 use crate::seen::decode;
 use crate::tally::hour_of;
 
@@ -70,6 +71,22 @@ pub async fn replay(
     let events: Vec<Seen> = history.into_iter().map(|(_, seen)| seen).collect();
     let rules = run(&rules, config.keys_max, &events);
     Ok(Replayed { events: events.len(), cut, rules })
+}
+
+impl Watch {
+    /// Runs this house's events of `from..to` against the rules of a configuration: the one at
+    /// work, or one that is to be tried.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the configuration is wrong; as the database says.
+    pub async fn replay(
+        &self,
+        config: &WatchConfig,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Replayed, Error> {
+        replay((self.spine(), self.vault()), config, from, to).await
+    }
 }
 
 /// Runs decoded events against rules.

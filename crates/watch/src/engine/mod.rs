@@ -190,11 +190,12 @@ impl Engine {
         std::mem::take(&mut self.cuts)
     }
 
-    /// A window's bytes and the moment of its last event.
+    /// A window's bytes and the moment of its last event. None where it holds nothing bad: most
+    /// clients never fail, and to write each of their successes would cost more than it tells.
     #[must_use]
     pub fn write(&self, rule: usize, key: Mark) -> Option<(Vec<u8>, Timestamp)> {
         let watched = self.watched.get(rule)?;
-        let window = watched.windows.get(&key)?;
+        let window = watched.windows.get(&key).filter(|window| !window.is_innocent())?;
         Some((codec::write(window, watched.rule.window_s), window.last_at))
     }
 
@@ -311,10 +312,11 @@ impl Watched {
             Role::Bad => window.add_bad(self.shape, bucket, seen.weight, thing),
             Role::Good => window.add_good(self.shape, bucket, seen.weight, thing),
         }
-        if fires || role == Role::Bad {
+        if role == Role::Bad {
             window.note(seen.id);
         }
-        if !fires {
+        // Most events end here, before anything is summed up.
+        if !fires || window.is_short_of(&self.rule) {
             return None;
         }
         let amounts = before.unwrap_or_else(|| window.amounts());
@@ -322,6 +324,9 @@ impl Watched {
         let of_thing = if role == Role::Good { thing } else { None };
         if !self.rule.is_too_much(&amounts) || !window.may_fire(self.shape, seen.at, of_thing) {
             return None;
+        }
+        if role == Role::Good {
+            window.note(seen.id);
         }
         let key = match seen.account {
             Some(account) if of_thing.is_some() => key.pair(account),

@@ -181,7 +181,7 @@ proptest! {
         let mut fired = run(&mut first, &events[..cut]);
         let mut second = Engine::new(&tuned, 1_000);
         for (rule, key) in first.take_changed() {
-            let (bytes, _) = first.write(rule, key).unwrap();
+            let bytes = codec::write(&first.watched[rule].windows[&key], tuned[rule].rule.window_s);
             prop_assert!(second.read(rule, key, &bytes));
         }
         fired.extend(run(&mut second, &events[cut..]));
@@ -194,6 +194,16 @@ proptest! {
             prop_assert_eq!(codec::write(&window, 600), bytes);
         }
     }
+}
+
+// A2
+#[test]
+fn a_client_that_never_failed_is_not_written() {
+    let mut engine = Engine::new(&only("stuffing_client"), 1_000);
+    run(&mut engine, &[seen(0, 0, Signal::SignedIn, 1, 1), seen(1, 0, Signal::SignInFailed, 2, 2)]);
+    assert_eq!(engine.take_changed().len(), 2);
+    assert_eq!(engine.write(0, mark(1, 1)), None);
+    assert!(engine.write(0, mark(1, 2)).is_some());
 }
 
 // A4

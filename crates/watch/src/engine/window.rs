@@ -148,6 +148,22 @@ impl Window {
         self.things.last_mut()
     }
 
+    /// Whether there cannot be as many things as the rule wants, by how many are remembered at all.
+    pub(super) fn is_short_of(&self, rule: &Rule) -> bool {
+        let wanted = usize::try_from(rule.threshold).unwrap_or(usize::MAX);
+        match rule.measure {
+            Measure::Events => false,
+            Measure::Accounts | Measure::Clients => self.things.len() < wanted,
+        }
+    }
+
+    /// Whether nothing bad is remembered, nor that something was answered.
+    pub(super) fn is_innocent(&self) -> bool {
+        self.bad.iter().all(|count| *count == 0)
+            && self.quiet_until <= self.last_at
+            && self.things.iter().all(|entry| entry.bad == 0 && entry.fired == 0)
+    }
+
     pub(super) fn amounts(&self) -> Amounts {
         let sum =
             |ring: &[u32; RING]| ring.iter().fold(0_u32, |sum, count| sum.saturating_add(*count));

@@ -91,4 +91,17 @@ testkit::on_both! { room;
         assert_eq!(watch.tallies(world.now(), 1).await.unwrap()["stuffing_client"].fired, 150);
         assert_eq!(alerts(&watch).await.len(), 200);
     }
+
+    async fn what_is_over_for_a_year_goes(world: &testkit::World) {
+        let watch = open(world, acting());
+        spray(world, BAD, 12).await;
+        deliver(world, &watch).await;
+        assert_eq!(watch.retire().await.unwrap(), 0);
+        world.advance(std::time::Duration::from_secs(366 * 86_400));
+        assert_eq!(watch.retire().await.unwrap(), 2);
+        assert_eq!(watch.retire().await.unwrap(), 0);
+        assert!(alerts(&watch).await.is_empty() && answers(&watch).await.is_empty());
+        world.spine.sequence().await.unwrap();
+        assert_eq!(events(world, "watch.old_retired").await, 1);
+    }
 }

@@ -132,7 +132,7 @@ testkit::on_both! { room;
         world.spine.sequence().await.unwrap();
         world.advance(Duration::from_secs(1));
         let run = async |config: WatchConfig, from, to| {
-            watch::replay::replay((&world.spine, &world.vault), &config, from, to).await.unwrap()
+            watch.replay(&config, from, to).await.unwrap()
         };
         let found = run(acting(), from, world.now()).await;
         assert_eq!((found.events, found.cut), (41, false));

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use kernel::{AccountId, Actor, Origin, SessionId};
+use kernel::{AccountId, Actor, Ctx, Origin, SessionId};
 use spine::{About, ActionKind, EventFilter, Recorded, ResponseRequested, Spine, Subject};
 use testkit::World;
 use watch::{Alert, Answer, RuleConfig, Watch, WatchConfig};
@@ -66,10 +66,7 @@ pub(crate) fn address(text: &str) -> IpAddr {
 
 /// Tells an event from an address.
 pub(crate) async fn tell<E: spine::Event>(world: &World, from: &str, about: About, event: E) {
-    // within a millisecond the log's order is chance
-    world.advance(std::time::Duration::from_millis(10));
-    let origin = Origin { address: Some(address(from)), agent: None, fingerprint: None };
-    let ctx = world.ctx(Actor::Nobody).from_origin(origin);
+    let ctx = from_address(world, from);
     world.vault.resolve(&[about.subject]).await.unwrap();
     let mut tx = world.spine.begin(&ctx).await.unwrap();
     tx.emit(about, event).unwrap();
@@ -105,11 +102,26 @@ pub(crate) async fn succeed(world: &World, from: &str, account: AccountId) {
     tell(world, from, about, event).await;
 }
 
-/// `count` accounts that nobody has are tried from one address.
+/// `count` accounts that nobody has are tried from one address, all at once.
 pub(crate) async fn spray(world: &World, from: &str, count: usize) {
+    let ctx = from_address(world, from);
+    let about = About::unknown(world.now(), "account", [0; 16]);
+    world.vault.resolve(&[about.subject]).await.unwrap();
+    let mut tx = world.spine.begin(&ctx).await.unwrap();
     for number in 0..count {
-        fail(world, from, Who::Nobody(&format!("{number}@{from}.test"))).await;
+        let email = format!("{number}@{from}.test");
+        let reason = "unknown_address".to_owned();
+        tx.emit(about, LoginFailed { reason, client: "browser".to_owned(), email }).unwrap();
     }
+    tx.commit().await.unwrap();
+}
+
+/// Circumstances of a stranger at an address, a little later than the last one.
+fn from_address(world: &World, from: &str) -> Ctx {
+    // within a millisecond the log's order is chance
+    world.advance(std::time::Duration::from_millis(10));
+    let origin = Origin { address: Some(address(from)), agent: None, fingerprint: None };
+    world.ctx(Actor::Nobody).from_origin(origin)
 }
 
 /// Lets the room see all that happened.
