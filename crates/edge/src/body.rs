@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -315,28 +314,4 @@ impl Body for AnswerBody {
             Source::Core(body) => body.size_hint(),
         }
     }
-}
-
-/// Removes what belongs to one connection only (RFC 9110 section 7.6.1).
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    use http::header::{
-        CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
-    };
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<http::HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| crate::token::members(value.as_bytes()))
-            .filter_map(|name| http::HeaderName::from_bytes(name).ok())
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-        headers.remove(CONNECTION);
-    }
-    for name in [TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
-        headers.remove(name);
-    }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
 }

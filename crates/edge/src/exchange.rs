@@ -16,6 +16,7 @@ use web::ClientFacts;
 
 use crate::body::{AnswerBody, Fate, RequestBody};
 use crate::connections::Place;
+use crate::fields::Fields;
 use crate::head::Flaw;
 use crate::limits::Rule;
 use crate::limits::{Told, Verdict};
@@ -163,6 +164,8 @@ pub(crate) struct Exchange {
     pub(crate) body: RequestBody,
     pub(crate) fate: Option<Fate>,
     pub(crate) record: Record,
+    /// Which fields came.
+    pub(crate) fields: Fields,
     pub(crate) asked: Option<Asked>,
     pub(crate) upgrade: Option<hyper::upgrade::OnUpgrade>,
     pub(crate) now: Timestamp,
@@ -215,7 +218,7 @@ impl Exchange {
     }
 
     /// Ends the exchange with a refusal.
-    pub(crate) fn refuse(self, refused: Refused) -> Answer {
+    pub(crate) fn refuse(self: Box<Self>, refused: Refused) -> Answer {
         let request = RequestId::generate(self.now, self.edge.entropy.as_ref());
         tracing::debug!(%request, code = refused.code, status = refused.status, "refused");
         let close = refused.close;

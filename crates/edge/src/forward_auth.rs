@@ -94,7 +94,7 @@ pub(crate) fn question(exchange: &mut Exchange, config: &ForwardAuth) -> Result<
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tell;
 
-impl Service<Exchange> for Tell {
+impl Service<Box<Exchange>> for Tell {
     type Response = Answer;
     type Error = Infallible;
     type Future = Ready<Result<Answer, Infallible>>;
@@ -103,7 +103,7 @@ impl Service<Exchange> for Tell {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut exchange: Exchange) -> Self::Future {
+    fn call(&mut self, mut exchange: Box<Exchange>) -> Self::Future {
         let mut answer = Response::new(AnswerBody::nothing());
         *answer.status_mut() = StatusCode::NO_CONTENT;
         let ours = exchange.head.headers.drain();

@@ -23,8 +23,6 @@ pub struct Head {
     pub framing: Framing,
     /// Asks for a WebSocket.
     pub websocket: bool,
-    /// Has a field name with an underscore, which some upstreams read as a hyphen.
-    pub underscore: bool,
 }
 
 /// Bounds of a head.
@@ -200,7 +198,6 @@ struct Fields<'a> {
     chunked: bool,
     upgrade_named: bool,
     websocket: bool,
-    underscore: bool,
 }
 
 /// Judges one complete head, up to and with its empty line.
@@ -270,7 +267,7 @@ impl<'a> Fields<'a> {
                 }
                 self.chunked = true;
             }
-            _ => self.underscore |= name.contains(&b'_'),
+            _ => {}
         }
         Ok(())
     }
@@ -293,7 +290,7 @@ impl<'a> Fields<'a> {
         if websocket && (framing != Framing::None || request.old) {
             return Err(Flaw::Upgrade);
         }
-        Ok(Head { framing, websocket, underscore: self.underscore })
+        Ok(Head { framing, websocket })
     }
 }
 
@@ -511,7 +508,7 @@ mod tests {
         let head = judged("POST /a HTTP/1.1\r\nHost: a:1\r\nContent-Length: 12\r\n\r\n").unwrap();
         assert_eq!(head.framing, Framing::Length(12));
         let head = judged("GET http://A/ HTTP/1.1\r\nhost: a\r\nx_y: 1\r\n\r\n").unwrap();
-        assert!(head.underscore && head.framing == Framing::None);
+        assert_eq!(head.framing, Framing::None);
     }
 
     proptest! {

@@ -23,6 +23,7 @@ mod connections;
 mod deadline;
 mod error;
 mod exchange;
+mod fields;
 pub mod forward_auth;
 pub mod forwarded;
 pub mod framing;

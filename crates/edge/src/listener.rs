@@ -24,6 +24,7 @@ use crate::connections::{Order, Signal};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exchange::{Asked, ConnectionFacts, Exchange};
+use crate::fields::Fields;
 use crate::forward_auth::{self, Tell};
 use crate::identity::HeaderKey;
 use crate::proxy::Forward;
@@ -217,7 +218,6 @@ impl Connection {
         });
         let connection = http1::Builder::new()
             .header_read_timeout(None)
-            .max_headers(100)
             .serve_connection(recorder, service)
             .with_upgrades();
         let mut connection = pin!(connection);
@@ -324,7 +324,7 @@ async fn answer(
     let (mut head, body) = request.into_parts();
     head.extensions.clear();
     let (body, fate) = RequestBody::new(body);
-    let exchange = Exchange {
+    let exchange = Box::new(Exchange {
         now: edge.clock.now(),
         client: facts.peer,
         https: facts.tls,
@@ -334,19 +334,20 @@ async fn answer(
         body,
         fate,
         record,
+        fields: Fields::default(),
         asked,
         upgrade,
         found: Found::Nothing,
         session: None,
         claim_fault: None,
         notes: crate::exchange::Notes::default(),
-    };
+    });
     let Ok(mut answer) = through(exchange).await;
     answer.body_mut().keep_busy(busy);
     Ok(answer)
 }
 
-async fn through(mut exchange: Exchange) -> Result<Response<AnswerBody>, Infallible> {
+async fn through(mut exchange: Box<Exchange>) -> Result<Response<AnswerBody>, Infallible> {
     let edge = Arc::clone(&exchange.edge);
     let Some(config) = &edge.forward_auth else { return stack(Forward).call(exchange).await };
     if exchange.head.uri.path() != config.path || exchange.record.flaw.is_some() {

@@ -14,8 +14,9 @@ use tokio::time::Instant;
 use tower::{Service, ServiceExt as _};
 use web::feed::{Protocol, Standing};
 
-use crate::body::{AnswerBody, BodyFault, RequestBody, strip_hop_by_hop};
+use crate::body::{AnswerBody, BodyFault, RequestBody};
 use crate::exchange::{Answer, Exchange, Refused, SESSION_COOKIE, contains, forwarded};
+use crate::fields::{Fields, strip, strip_hop_by_hop};
 use crate::long_lived::{Owner, Place};
 use crate::routes::{Entry, Found};
 use crate::tunnel;
@@ -30,7 +31,7 @@ pub struct RawHead(pub bytes::Bytes);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Forward;
 
-impl Service<Exchange> for Forward {
+impl Service<Box<Exchange>> for Forward {
     type Response = Answer;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Answer, Infallible>>;
@@ -39,7 +40,7 @@ impl Service<Exchange> for Forward {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, exchange: Exchange) -> Self::Future {
+    fn call(&mut self, exchange: Box<Exchange>) -> Self::Future {
         match exchange.found.clone() {
             Found::Route(entry) if exchange.record.websocket => {
                 Box::pin(async move { Ok(tunnel::open(exchange, entry).await) })
@@ -55,7 +56,7 @@ impl Service<Exchange> for Forward {
 }
 
 /// Our own paths answer in this process.
-async fn own(mut exchange: Exchange) -> Answer {
+async fn own(mut exchange: Box<Exchange>) -> Answer {
     let facts = exchange.facts();
     let body = std::mem::replace(&mut exchange.body, RequestBody::none());
     let mut request = Request::new(axum::body::Body::new(body));
@@ -72,7 +73,7 @@ async fn own(mut exchange: Exchange) -> Answer {
     Response::from_parts(head, AnswerBody::core(body))
 }
 
-async fn forward(mut exchange: Exchange, entry: Arc<Entry>) -> Answer {
+async fn forward(mut exchange: Box<Exchange>, entry: Arc<Entry>) -> Answer {
     let Some(permit) = entry.upstream.enter() else {
         let refused = Refused::new(503, "edge.upstream_full", "Too many requests are under way.");
         return exchange.refuse(refused.retry_after(1));
@@ -163,7 +164,9 @@ pub(crate) fn outgoing(
     upstream: &Upstream,
 ) -> Result<Request<RequestBody>, Refused> {
     let mut headers = std::mem::take(&mut exchange.head.headers);
-    hide_cookies(&mut headers);
+    if exchange.fields.has(Fields::COOKIE) {
+        hide_cookies(&mut headers);
+    }
     tell_way(exchange, &mut headers);
     if !upstream.config.keep_host {
         headers.insert(HOST, upstream.host.clone());
@@ -254,8 +257,10 @@ fn tell_way(exchange: &Exchange, headers: &mut HeaderMap) {
     }
     headers.insert(X_FORWARDED_PROTO, proto);
     set_or_remove(headers, X_FORWARDED_HOST, host);
-    headers.remove("x-real-ip");
-    headers.remove("x-forwarded-port");
+    if exchange.fields.has(Fields::WAY) {
+        headers.remove("x-real-ip");
+        headers.remove("x-forwarded-port");
+    }
 }
 
 fn set_or_remove(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
@@ -272,12 +277,23 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 }
 
 /// The answer as the client gets it.
-pub(crate) fn incoming(exchange: Exchange, mut answer: Answer, place: Option<Place>) -> Answer {
+pub(crate) fn incoming(
+    exchange: Box<Exchange>,
+    mut answer: Answer,
+    place: Option<Place>,
+) -> Answer {
+    let fields = Fields::of(answer.headers());
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        strip_hop_by_hop(answer.headers_mut());
+        strip_hop_by_hop(answer.headers_mut(), fields);
     }
     let headers = answer.headers_mut();
-    strip_claims(headers);
+    // An upstream may neither speak in our name nor set our cookies.
+    if fields.has(Fields::OURS) {
+        strip(headers, |name| name.starts_with("x-stagedoor-"));
+    }
+    if fields.has(Fields::SET_COOKIE) {
+        keep_cookies(headers);
+    }
     headers.append(VIA, exchange.edge.via.clone());
     exchange.notes.apply(headers);
     if let Some(place) = place {
@@ -286,13 +302,8 @@ pub(crate) fn incoming(exchange: Exchange, mut answer: Answer, place: Option<Pla
     answer
 }
 
-/// An upstream may neither speak in our name nor set our cookies.
-fn strip_claims(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("x-stagedoor-")).cloned().collect();
-    for name in named {
-        headers.remove(name);
-    }
+/// Removes our cookies from an upstream's answer.
+fn keep_cookies(headers: &mut HeaderMap) {
     let ours = |value: &HeaderValue| value.as_bytes().trim_ascii().starts_with(b"__Host-stagedoor");
     if headers.get_all(SET_COOKIE).iter().any(ours) {
         let kept: Vec<HeaderValue> =

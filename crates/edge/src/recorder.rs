@@ -40,15 +40,13 @@ pub(crate) struct Record {
     pub(crate) flaw: Option<Flaw>,
     /// Asks for a WebSocket.
     pub(crate) websocket: bool,
-    /// Has field names with underscores.
-    pub(crate) underscore: bool,
 }
 
 impl Record {
     /// The record of a request whose raw bytes are not kept.
     #[must_use]
     pub(crate) const fn unseen() -> Self {
-        Self { raw: Bytes::new(), flaw: None, websocket: false, underscore: true }
+        Self { raw: Bytes::new(), flaw: None, websocket: false }
     }
 }
 
@@ -224,7 +222,6 @@ impl<S> Recorder<S> {
                         raw: Bytes::copy_from_slice(raw),
                         flaw: None,
                         websocket: head.websocket,
-                        underscore: head.underscore,
                     };
                     self.ledger.lock().push_back(record);
                     self.released = count;
@@ -249,7 +246,7 @@ impl<S> Recorder<S> {
             return;
         }
         let raw = Bytes::copy_from_slice(self.held().get(..256).unwrap_or(self.held()));
-        let record = Record { raw, flaw: Some(flaw), websocket: false, underscore: false };
+        let record = Record { raw, flaw: Some(flaw), websocket: false };
         self.ledger.lock().push_back(record);
         self.stand_in = STAND_IN;
     }

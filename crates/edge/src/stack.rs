@@ -25,8 +25,9 @@ use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, ORIG
 use tower::{Layer, Service, ServiceBuilder};
 use web::feed::{Access, Per, Standing};
 
-use crate::body::{Pace, strip_hop_by_hop};
+use crate::body::Pace;
 use crate::exchange::{Answer, Exchange, Refused, SESSION_COOKIE, TOKEN_COOKIE, contains};
+use crate::fields::{Fields, strip, strip_hop_by_hop};
 use crate::forwarded;
 use crate::head::{self, Flaw};
 use crate::path;
@@ -65,10 +66,10 @@ impl<C, S> Layer<S> for Step<C> {
 
 type Done = Ready<Result<Answer, Infallible>>;
 
-impl<C, S> Service<Exchange> for Checked<C, S>
+impl<C, S> Service<Box<Exchange>> for Checked<C, S>
 where
     C: Check,
-    S: Service<Exchange, Response = Answer, Error = Infallible>,
+    S: Service<Box<Exchange>, Response = Answer, Error = Infallible>,
 {
     type Response = Answer;
     type Error = Infallible;
@@ -78,7 +79,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut exchange: Exchange) -> Self::Future {
+    fn call(&mut self, mut exchange: Box<Exchange>) -> Self::Future {
         match C::check(&mut exchange) {
             Ok(()) => Either::Right(self.inner.call(exchange)),
             Err(refused) => Either::Left(ready(Ok(exchange.refuse(refused)))),
@@ -93,9 +94,9 @@ const fn step<C: Check>() -> Step<C> {
 /// The whole stack around a last service.
 pub(crate) fn stack<S>(
     last: S,
-) -> impl Service<Exchange, Response = Answer, Error = Infallible, Future: Send + 'static> + Clone
+) -> impl Service<Box<Exchange>, Response = Answer, Error = Infallible, Future: Send + 'static> + Clone
 where
-    S: Service<Exchange, Response = Answer, Error = Infallible, Future: Send + 'static>
+    S: Service<Box<Exchange>, Response = Answer, Error = Infallible, Future: Send + 'static>
         + Clone
         + Send
         + 'static,
@@ -134,7 +135,7 @@ impl Check for Facts {
             let proto = headers.get("x-forwarded-proto");
             exchange.https |= proto.is_some_and(|proto| proto == "https");
         }
-        if headers_via_loop(exchange) {
+        if exchange.fields.has(Fields::VIA) && headers_via_loop(exchange) {
             exchange.observe("edge.loop");
             return Err(Refused::new(508, "edge.loop", "The request came back to where it was."));
         }
@@ -173,27 +174,52 @@ fn tidy(exchange: &mut Exchange) -> Result<(), Flaw> {
     if !head::is_method(head.method.as_str().as_bytes()) {
         return Err(Flaw::Method);
     }
+    let fields = Fields::of(&head.headers);
     if head.version >= http::Version::HTTP_2 {
-        let authority = head.uri.authority().ok_or(Flaw::HostMissing)?.as_str();
-        if !head::is_host(authority.as_bytes()) {
-            return Err(Flaw::HostValue);
-        }
-        let mut hosts = head.headers.get_all(HOST).iter();
-        if hosts.any(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())) {
-            return Err(Flaw::HostMismatch);
-        }
-        let host = authority.parse().map_err(|_| Flaw::HostValue)?;
-        head.headers.insert(HOST, host);
-        if head.headers.contains_key(CONNECTION) || head.headers.contains_key("upgrade") {
+        one_host(head)?;
+        if fields.has(Fields::CONNECTION) || fields.has(Fields::UPGRADE) {
             return Err(Flaw::Connection);
         }
     }
-    if let Some(expect) = head.headers.get(EXPECT)
+    if fields.has(Fields::EXPECT)
+        && let Some(expect) = head.headers.remove(EXPECT)
         && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
     {
         return Err(Flaw::Expectation);
     }
-    for value in head.headers.get_all(CONNECTION) {
+    if fields.has(Fields::CONNECTION) {
+        named_away(&head.headers)?;
+    }
+    strip_hop_by_hop(&mut head.headers, fields);
+    if fields.has(Fields::OURS) {
+        strip(&mut head.headers, |name| name.starts_with("x-stagedoor-"));
+    }
+    // CGI and its heirs read an underscore as if it were a hyphen.
+    if fields.has(Fields::UNDERSCORE) {
+        strip(&mut head.headers, |name| name.contains('_'));
+    }
+    exchange.fields = fields;
+    Ok(())
+}
+
+/// HTTP/2 names the host in `:authority`; a Host besides must say the same.
+fn one_host(head: &mut http::request::Parts) -> Result<(), Flaw> {
+    let authority = head.uri.authority().ok_or(Flaw::HostMissing)?.as_str();
+    if !head::is_host(authority.as_bytes()) {
+        return Err(Flaw::HostValue);
+    }
+    let mut hosts = head.headers.get_all(HOST).iter();
+    if hosts.any(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())) {
+        return Err(Flaw::HostMismatch);
+    }
+    let host = authority.parse().map_err(|_| Flaw::HostValue)?;
+    head.headers.insert(HOST, host);
+    Ok(())
+}
+
+/// `Connection` must not name away what means something to the upstream.
+fn named_away(headers: &http::HeaderMap) -> Result<(), Flaw> {
+    for value in headers.get_all(CONNECTION) {
         for name in members(value.as_bytes()) {
             let lower = name.to_ascii_lowercase();
             let ours = lower.starts_with(b"x-stagedoor-") || lower.starts_with(b"x-forwarded-");
@@ -202,23 +228,7 @@ fn tidy(exchange: &mut Exchange) -> Result<(), Flaw> {
             }
         }
     }
-    strip_hop_by_hop(&mut head.headers);
-    head.headers.remove(EXPECT);
-    strip_ours(&mut head.headers, exchange.record.underscore);
     Ok(())
-}
-
-/// Removes what only the edge may say, and names with underscores, which CGI and its heirs read
-/// as if they had hyphens.
-fn strip_ours(headers: &mut http::HeaderMap, underscores: bool) {
-    let wrong = |name: &&HeaderName| {
-        let name = name.as_str();
-        name.starts_with("x-stagedoor-") || (underscores && name.contains('_'))
-    };
-    let names: Vec<HeaderName> = headers.keys().filter(wrong).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
 }
 
 /// Clients that the feed blocks.
@@ -270,7 +280,9 @@ impl Check for Routed {
                 return Err(Refused::new(404, "edge.no_route", "There is nothing here."));
             }
         };
-        let length = exchange.head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+        let length = exchange.fields.has(Fields::LENGTH);
+        let length = length.then(|| exchange.head.headers.get(CONTENT_LENGTH)).flatten();
+        let length = length.and_then(|value| value.to_str().ok());
         let length = length.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         if length > pace.max_bytes {
             let detail = format!("The body may have at most {} bytes.", pace.max_bytes);
@@ -372,9 +384,9 @@ impl<S> Layer<S> for Known {
     }
 }
 
-impl<S> Service<Exchange> for Knowing<S>
+impl<S> Service<Box<Exchange>> for Knowing<S>
 where
-    S: Service<Exchange, Response = Answer, Error = Infallible, Future: Send + 'static>
+    S: Service<Box<Exchange>, Response = Answer, Error = Infallible, Future: Send + 'static>
         + Clone
         + Send
         + 'static,
@@ -387,7 +399,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut exchange: Exchange) -> Self::Future {
+    fn call(&mut self, mut exchange: Box<Exchange>) -> Self::Future {
         // Our own paths look at the cookies themselves.
         if matches!(exchange.found, Found::Own) {
             return Either::Left(self.inner.call(exchange));
@@ -407,6 +419,9 @@ where
 
 /// Finds the session of a request; gives the session cookie where identity must be asked.
 fn recognise(exchange: &mut Exchange) -> Option<String> {
+    if !exchange.fields.has(Fields::COOKIE) && !exchange.fields.has(Fields::AUTHORIZATION) {
+        return None;
+    }
     let token = exchange.cookie(TOKEN_COOKIE).map(|token| (token, true));
     let token = token.or_else(|| bearer(exchange).map(|token| (token, false)));
     let mut from_header = false;

@@ -24,7 +24,7 @@ use crate::routes::Entry;
 use crate::upstream::{FromUpstream, Permit, SendFault, Source};
 
 /// Asks the upstream for the WebSocket, and joins the two where it agrees.
-pub(crate) async fn open(mut exchange: Exchange, entry: Arc<Entry>) -> Answer {
+pub(crate) async fn open(mut exchange: Box<Exchange>, entry: Arc<Entry>) -> Answer {
     let (Some(permit), Some(upgrade)) = (entry.upstream.enter(), exchange.upgrade.take()) else {
         let refused = Refused::new(503, "edge.upstream_full", "Too many requests are under way.");
         return exchange.refuse(refused.retry_after(1));
