@@ -92,3 +92,8 @@ CREATE TABLE watch_state (
     stamp BYTEA NOT NULL CHECK (length(stamp) = 16),
     next_index BIGINT NOT NULL
 );
+
+-- Persons who were erased, until alerts and answers about them are blanked.
+CREATE TABLE watch_erased (
+    account BYTEA PRIMARY KEY CHECK (length(account) = 16)
+);

@@ -48,7 +48,7 @@ spine::sql! {
     fact BLANK in watch_alert =
         "UPDATE watch_alert SET version = version + 1, key_index = NULL, account = NULL, \
          day = NULL, details_sealed = NULL WHERE id IN \
-         (SELECT id FROM watch_alert WHERE account = $1 LIMIT 200) RETURNING id";
+         (SELECT id FROM watch_alert WHERE account = $1 LIMIT $2) RETURNING id";
 }
 
 kernel::id! {

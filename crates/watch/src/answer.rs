@@ -41,7 +41,7 @@ spine::sql! {
     fact BLANK in watch_answer =
         "UPDATE watch_answer SET version = version + 1, account = NULL, day = NULL, \
          target_index = NULL, target_sealed = NULL WHERE id IN \
-         (SELECT id FROM watch_answer WHERE account = $1 LIMIT 200) RETURNING id";
+         (SELECT id FROM watch_answer WHERE account = $1 LIMIT $2) RETURNING id";
 }
 
 kernel::id! {

@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kernel::{AccountId, EventId};
-use spine::{ActionKind, BoxFuture, Consumer, Recorded, Subject, Tx, args};
+use kernel::AccountId;
+use spine::{ActionKind, BoxFuture, Consumer, Recorded, Subject, Tx};
 
-use crate::alert::{self, AlertId, Finding};
-use crate::answer::{self, AnswerState, Ask, Record, Withheld};
+use crate::alert::{AlertId, Finding};
+use crate::answer::{AnswerState, Ask, Record, Withheld};
 use crate::config::Tuned;
 use crate::engine::{Fired, Mark};
-use crate::events;
 use crate::room::Watch;
 use crate::rule::{Key, Rule, Trigger};
 use crate::seen::{ERASED, KINDS, Target, account_mark, decode};
@@ -19,6 +18,7 @@ use crate::state::Live;
 use crate::subject::{about, is_alive};
 use crate::switch::pass_gate;
 use crate::tally::{self, Tally, spend};
+use crate::{erased, events};
 
 /// Events that one batch may tell, below what a transaction may hold. What fires beyond is counted.
 const TOLD_MAX: usize = 480;
@@ -82,7 +82,8 @@ impl Watch {
             live.next_index = event.index + 1;
             if event.kind == ERASED {
                 let account = AccountId::from_bytes(event.aggregate_id);
-                self.blank(tx, &mut live, account).await?;
+                self.forget(tx, &mut live, account_mark(self.vault(), account)).await?;
+                erased::note(tx, account).await?;
                 continue;
             }
             let Some((seen, target)) = decode(self.vault(), event, now) else { continue };
@@ -93,6 +94,7 @@ impl Watch {
                 self.tell(tx, &mut batch, (&tuned.rule, dry), (&found, target)).await?;
             }
         }
+        erased::blank(tx, TOLD_MAX.saturating_sub(batch.told)).await?;
         tally::count(tx, &batch.tallies).await?;
         self.save(tx, &mut live).await
     }
@@ -228,25 +230,6 @@ impl Watch {
         }
         let within = spend(tx, rule.name, rule.budget_per_hour).await?;
         Ok(if within { AnswerState::Asked } else { AnswerState::OverBudget })
-    }
-
-    /// Blanks what alerts, answers and windows say about an erased person.
-    async fn blank(
-        &self,
-        tx: &mut Tx,
-        live: &mut Live,
-        account: AccountId,
-    ) -> Result<(), spine::Error> {
-        self.forget(tx, live, account_mark(self.vault(), account)).await?;
-        let alerts = tx.change(&alert::BLANK, args![account.as_bytes()]).await?.len();
-        let answers = tx.change(&answer::BLANK, args![account.as_bytes()]).await?.len();
-        if alerts + answers > 0 {
-            let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-            let event = events::PersonBlanked { alerts: number(alerts), answers: number(answers) };
-            let id = EventId::generate(tx.ctx().now, tx.ctx().entropy());
-            tx.emit(spine::About::house("person_blanked", *id.as_bytes(), 0), event)?;
-        }
-        Ok(())
     }
 }
 

@@ -48,9 +48,9 @@ spine::events! {
         plain { limit: String, count: u32 } sealed { client: String }
         retain_days = 30, ocsf = 4002
     }
-    /// What alerts and answers said about an erased person was blanked.
-    PersonBlanked = "person_blanked" {
-        plain { alerts: u64, answers: u64 } sealed { } retain_days = 2555, ocsf = 3001
+    /// What alerts and answers said about erased persons was blanked.
+    PersonsBlanked = "persons_blanked" {
+        plain { persons: i64, alerts: i64, answers: i64 } sealed { } retain_days = 2555, ocsf = 3001
     }
     /// Alerts and answers whose time is over were deleted.
     OldRetired = "old_retired" {

@@ -31,12 +31,12 @@
 //!
 //! # Tables
 //! `watch_alert`, `watch_answer`, `watch_switch` (facts); `watch_gate`, `watch_budget`,
-//! `watch_tally`, `watch_rule`, `watch_window`, `watch_state` (upkeep).
+//! `watch_tally`, `watch_rule`, `watch_window`, `watch_state`, `watch_erased` (upkeep).
 //!
 //! # Events
 //! `watch.alert_raised`, `watch.alert_repeated`, `watch.alert_acknowledged`, `watch.alert_closed`,
 //! `watch.answer_withheld`, `watch.answers_stopped`, `watch.answers_resumed`, `watch.limits_hit`,
-//! `watch.person_blanked`, `watch.old_retired`; and the spine's `watch.response_requested`.
+//! `watch.persons_blanked`, `watch.old_retired`; and the spine's `watch.response_requested`.
 //!
 //! # Honest people behind one address
 //! A carrier's NAT (CGNAT, RFC 6888) puts hundreds to thousands of subscribers behind one IPv4
@@ -77,6 +77,7 @@ mod answer;
 mod config;
 mod consumer;
 pub mod engine;
+mod erased;
 mod error;
 mod events;
 mod http;
@@ -114,6 +115,7 @@ pub fn statements() -> Vec<spine::Statement> {
     [
         alert::STATEMENTS,
         answer::STATEMENTS,
+        erased::STATEMENTS,
         retire::STATEMENTS,
         state::STATEMENTS,
         switch::STATEMENTS,

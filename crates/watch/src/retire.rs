@@ -5,6 +5,7 @@ use std::time::Duration;
 use kernel::EventId;
 use spine::{About, Subject, args, transact};
 
+use crate::erased;
 use crate::error::Error;
 use crate::events::OldRetired;
 use crate::room::Watch;
@@ -21,8 +22,9 @@ spine::sql! {
 const KEPT: Duration = Duration::from_secs(365 * 86_400);
 
 impl Watch {
-    /// Deletes alerts and answers that are over for a year, at most 200 of each: to be called again
-    /// until nothing is left, say each hour. Gives how many went.
+    /// Deletes alerts and answers that are over for a year, at most 200 of each, and blanks what is
+    /// left to blank of erased persons: to be called until nothing is left, say each hour. Gives how
+    /// many rows it changed.
     ///
     /// # Errors
     /// As the database says.
@@ -39,7 +41,8 @@ impl Watch {
                 let about = About::house("watch_retired", *id.as_bytes(), 0);
                 tx.emit(about, OldRetired { alerts, answers })?;
             }
-            Ok::<_, Error>(alerts + answers)
+            let blanked = erased::blank(&mut tx, 100).await?;
+            Ok::<_, Error>(alerts + answers + blanked)
         })
     }
 }

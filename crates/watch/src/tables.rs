@@ -62,4 +62,10 @@ spine::tables! {
         erase = keep("no person's"),
         columns { id: Plain, stamp: Plain, next_index: Plain }
     }
+    /// A person who was erased, until what alerts and answers say about them is blanked.
+    watch_erased: upkeep {
+        subject = "account", purpose = "erasure is completed, however much there is to blank",
+        retain = "minutes", erase = keep("it is the erasure's own work list"),
+        columns { account: Plain }
+    }
 }

@@ -106,7 +106,7 @@ testkit::on_both! { room;
         let readable = why.events.iter().filter(|e| matches!(e.sealed, spine::Opened::Whole(_)));
         assert_eq!(readable.count(), 9);
         assert!(why.events.iter().all(|event| event.account() != Some(gone)));
-        assert_eq!(events(world, "watch.person_blanked").await, 1);
+        assert_eq!(events(world, "watch.persons_blanked").await, 1);
         // and a person can still close what stands
         let ctx = world.ctx(kernel::Actor::Operator { id: None });
         watch.close(&ctx, slow.id, watch::Verdict::Attack).await.unwrap();
@@ -124,5 +124,34 @@ testkit::on_both! { room;
         deliver(world, &watch).await;
         assert_eq!(alerts(&watch).await.len(), 1);
         assert_eq!(asked(world).await.len(), 1);
+    }
+
+    // A8: more erasures than a transaction holds
+    async fn many_erasures_at_once_are_all_completed(world: &testkit::World) {
+        let set = watch::RuleConfig { threshold: Some(1), ..Default::default() };
+        let mut config = acting();
+        for rule in ["guessing_account", "slow_account", "takeover_guess"] {
+            config.rules.insert(rule.to_owned(), set.clone());
+        }
+        config.alerts_per_hour = 10_000;
+        let watch = open(world, config);
+        let mut gone = Vec::new();
+        for number in 0..90 {
+            let person = world.person().await;
+            let from = format!("203.{number}.113.7");
+            fail(world, &from, Who::Known(person)).await;
+            succeed(world, &from, person).await;
+            gone.push(person);
+        }
+        deliver(world, &watch).await;
+        for person in gone {
+            erase(world, person).await;
+        }
+        deliver(world, &watch).await;
+        while watch.retire().await.unwrap() > 0 {}
+        let left = alerts(&watch).await;
+        assert!(left.len() > 180, "{}", left.len());
+        assert!(left.iter().all(|alert| !matches!(alert.subject, Subject::Account(_))));
+        assert!(answers(&watch).await.iter().all(|answer| answer.account.is_none()));
     }
 }
