@@ -1,9 +1,10 @@
 //! Attempt budgets that outlive a restart: so many at once, then one more after each span.
 //!
-//! One row holds the moment at which its budget would be full again (the generic cell rate algorithm,
-//! ITU-T I.371); one guarded statement charges it, so that attempts at the same time cannot share one
-//! grant. Rows are found by keyed digests only. A budget is charged before the work it guards and
-//! given back where the attempt turns out to be right: it slows down guesses, never the owner.
+//! One row holds the moment at which its budget would be full again (the generic cell rate
+//! algorithm, ITU-T I.371); one guarded statement charges it, so that attempts at the same time
+//! cannot share one grant. Rows are found by keyed digests only. A budget is charged before the
+//! work it guards and given back where the attempt turns out to be right: it slows down guesses,
+//! never the owner.
 
 use std::net::IpAddr;
 

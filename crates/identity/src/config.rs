@@ -242,8 +242,8 @@ pub struct MailConfig {
     pub smtp_host: String,
     /// Its port. Default 587.
     pub smtp_port: u16,
-    /// `start_tls` (required, never optional), `tls` from the first byte, or `none` (a relay on this
-    /// host). Default `start_tls`.
+    /// `start_tls` (required, never optional), `tls` from the first byte, or `none` (a relay on
+    /// this host). Default `start_tls`.
     pub smtp_security: SmtpSecurity,
     /// The user, where the server wants one. Default none.
     pub smtp_user: Option<String>,

@@ -1,8 +1,8 @@
 //! An e-mail address that can be written to and compared: parsed once, then trusted.
 //!
 //! Two spellings that reach one mailbox at practically every provider (capital letters, a domain in
-//! Unicode letters) are one address; what some provider alone does (dots, `+` tags) is left as it is,
-//! because elsewhere it names another person.
+//! Unicode letters) are one address; what some provider alone does (dots, `+` tags) is left as it
+//! is, because elsewhere it names another person.
 
 use kernel::FieldProblem;
 use unicode_normalization::UnicodeNormalization as _;

@@ -1,8 +1,9 @@
 //! Ending sessions, everywhere at once, whatever the cause: one way, used by every cause.
 //!
-//! The rows end in the cause's own transaction; the account's epoch moves on, so that a sign-in that
-//! was half-way is over before it began; the revocation stands in a table that a cold node loads, and
-//! the committing node publishes it at once, because signed tokens outlive the row by minutes.
+//! The rows end in the cause's own transaction; the account's epoch moves on, so that a sign-in
+//! that was half-way is over before it began; the revocation stands in a table that a cold node
+//! loads, and the committing node publishes it at once, because signed tokens outlive the row by
+//! minutes.
 
 use std::time::Duration;
 
@@ -133,8 +134,8 @@ impl Identity {
         Ok(u64::try_from(ended.len()).unwrap_or(u64::MAX))
     }
 
-    /// Notes and publishes that all sessions that began before now ended: also one that another node
-    /// opened a moment ago and that this transaction cannot see.
+    /// Notes and publishes that all sessions that began before now ended: also one that another
+    /// node opened a moment ago and that this transaction cannot see.
     async fn tell_account(&self, tx: &mut Tx, ctx: &Ctx, account: AccountId) -> Result<(), Error> {
         let (before, until) = (ctx.now, self.tokens_until(ctx.now));
         let row = args![account.as_bytes(), "account", account.as_bytes(), before, until];

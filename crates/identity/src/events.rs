@@ -1,5 +1,5 @@
-//! What this room tells the log. Plain fields are counts and words; whoever it is about stands in the
-//! sealed part, under that person's key, or under the day's key where nobody is known yet.
+//! What this room tells the log. Plain fields are counts and words; whoever it is about stands in
+//! the sealed part, under that person's key, or under the day's key where nobody is known yet.
 
 use kernel::SessionId;
 

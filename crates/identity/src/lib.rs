@@ -1,27 +1,30 @@
 //! Who people are: accounts, passwords, sessions, tokens, and the end of each.
 //!
 //! The model room: every other room has this shape. Nouns: an *account* of a kind (customer,
-//! influencer, wholesaler, staff); its *password*; a *session*, one sign-in on one device; a *family*
-//! of refresh tokens, a session's for an app; a *ticket*, a mailed link; a *letter*.
+//! influencer, wholesaler, staff); its *password*; a *session*, one sign-in on one device; a
+//! *family* of refresh tokens, a session's for an app; a *ticket*, a mailed link; a *letter*.
 //!
-//! **Way in.** [`Identity::open`] gives the room; its verbs are methods `(&ctx, command)`. [`routes`]
-//! are its pages and its API, [`SessionCallers`] says who a request comes from, `Identity` is the
-//! edge's [`web::feed::Minter`], [`Responses`] obeys what is asked of it, [`Identity::serve_mail`] and
-//! [`Identity::sweep`] are the program's to run.
+//! **Way in.** [`Identity::open`] gives the room; its verbs are methods `(&ctx, command)`.
+//! [`routes`] are its pages and its API, [`SessionCallers`] says who a request comes from,
+//! `Identity` is the edge's [`web::feed::Minter`], [`Responses`] obeys what is asked of it,
+//! [`Identity::serve_mail`] and [`Identity::sweep`] are the program's to run.
 //!
 //! **Promises.**
-//! - **I1** nobody learns from an answer, its cost or its mail count whether an address has an
-//!   account; only the mailbox's owner does;
-//! - **I2** an account has a password only after its mailbox's owner used the link that belongs to it;
-//! - **I3** a password is stored as argon2id with a pepper, sealed under its owner's key; at most as
-//!   many hashes run as there are cores, and who would wait longer than two seconds is refused at once;
+//! - **I1** nobody learns from an answer, or from the hashes that it costs, whether an address has
+//!   an account; only the mailbox's owner does;
+//! - **I2** an account that a visitor opened has a password only after its mailbox's owner used
+//!   the link that belongs to that very sign-up;
+//! - **I3** a password is stored as argon2id with a pepper, sealed under its owner's key; at most
+//!   as many hashes run as there are cores, and who would wait longer than two seconds is refused
+//!   at once;
 //! - **I4** guesses are slowed down by budgets that survive restarts, and no budget ever keeps a
 //!   person out of a session that lives;
 //! - **I5** a mailed link works once, for its purpose, for its time;
 //! - **I6** of all who show one refresh token at once, one rotates it and the others get the same
 //!   successor for ten seconds; a token that comes back later ends its own family and no other;
-//! - **I7** a session that ended is refused: at once by every check here, and by the edge as soon as
-//!   the committing node has published it; a sign-in that was half-way when all sessions ended is over;
+//! - **I7** a session that ended is refused: at once by every check here, and by the edge as soon
+//!   as the committing node has published it; a sign-in that was half-way when all sessions ended
+//!   is over;
 //! - **I8** a password that became another ends every other session, a reset ends them all;
 //! - **I9** an erased person is found by nothing that remains, and the log still verifies;
 //! - **I10** every verb that changes a fact leaves an event in the same transaction.
@@ -30,8 +33,8 @@
 //! `identity_session`, `identity_session_use`, `identity_refresh`, `identity_revocation`,
 //! `identity_attempt`, `identity_mail`. **Events**: [`EVENTS`].
 //!
-//! **Threats.** Guessing and stuffing of passwords, floods that exhaust memory; somebody who signs up
-//! with another's address; stolen cookies, refresh tokens, links, databases; two tabs and lost
+//! **Threats.** Guessing and stuffing of passwords, floods that exhaust memory; somebody who signs
+//! up with another's address; stolen cookies, refresh tokens, links, databases; two tabs and lost
 //! answers; an operator's mistake. *Not* covered here: somebody who reads the person's mailbox, a
 //! browser that is not its owner's any more, a second factor (the next rooms' work).
 

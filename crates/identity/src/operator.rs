@@ -2,10 +2,11 @@
 //! each told as an event with who did it.
 
 use kernel::{AccountId, Ctx, FieldProblem, Limits, Secret};
-use spine::{About, Subject, args, transact};
+use spine::{About, Subject, Tx, args, transact};
 
 use crate::account::{
-    AccountKind, AccountState, AccountView, DisplayName, StaffRole, parse_both, roles_text, store,
+    AccountKind, AccountState, AccountView, DisplayName, StaffRole, parse_both, roles_of,
+    roles_text, store,
 };
 use crate::email::Email;
 use crate::ending::Which;
@@ -159,10 +160,11 @@ impl Identity {
     /// [`Error::NotFound`]; [`Error::State`] where it is not active.
     pub async fn lock_account(&self, ctx: &Ctx, command: LockAccount) -> Result<u64, Error> {
         let id = command.account;
-        self.known(id).await?;
+        let before = self.known(id).await?;
         transact!(self.spine(), ctx, tx => {
             let locked = tx.change_one(&store::LOCK, args![id.as_bytes()]).await?;
             locked.ok_or(Error::State("not active"))?;
+            self.keep_an_administrator(&mut tx, &before).await?;
             let all = (id, Which::All);
             let ended = self.end_all(&mut tx, ctx, all, EndReason::AccountLocked).await?;
             let reason = command.reason.clone();
@@ -195,11 +197,12 @@ impl Identity {
         id: AccountId,
         roles: &[StaffRole],
     ) -> Result<(), Error> {
-        self.known(id).await?;
+        let before = self.known(id).await?;
         let roles = roles_text(roles);
         transact!(self.spine(), ctx, tx => {
             let row = tx.change_one(&store::GIVE_ROLES, args![id.as_bytes(), &roles]).await?;
             let version = version_of(&row.ok_or(Error::State("not one of the staff"))?)?;
+            self.keep_an_administrator(&mut tx, &before).await?;
             let all = (id, Which::All);
             self.end_all(&mut tx, ctx, all, EndReason::Operator).await?;
             let event = events::RolesChanged { roles: roles.clone() };
@@ -279,14 +282,20 @@ impl Identity {
         })
     }
 
-    /// How many active administrators there are: a shop must not lose its last one.
-    ///
-    /// # Errors
-    /// As the database says.
-    pub async fn administrators(&self) -> Result<i64, Error> {
-        let mut read = self.spine().read().await?;
-        let Found(found) = read.one(&store::COUNT_ADMINS, args![]).await?;
-        Ok(found)
+    /// Refuses a change, made in this transaction, that takes the last administrator away. Two who
+    /// do so to each other at one moment are not stopped: the command line on the host mends that.
+    pub(crate) async fn keep_an_administrator(
+        &self,
+        tx: &mut Tx,
+        before: &store::Account,
+    ) -> Result<(), Error> {
+        let was = before.state == AccountState::Active
+            && roles_of(&before.roles).contains(&StaffRole::Admin);
+        if !was {
+            return Ok(());
+        }
+        let Found(left) = tx.one(&store::COUNT_ADMINS, args![]).await?;
+        if left == 0 { Err(Error::State("the last administrator")) } else { Ok(()) }
     }
 
     /// The account's row, with its key fetched.

@@ -1,5 +1,5 @@
-//! Sealing and opening the cells of this room's tables, and reading words out of rows: the few lines
-//! that every noun needs and that must not differ between them.
+//! Sealing and opening the cells of this room's tables, and reading words out of rows: the few
+//! lines that every noun needs and that must not differ between them.
 
 use kernel::{AccountId, Ctx, Secret};
 use spine::{Place, Row, StoreError, Subject};

@@ -22,6 +22,9 @@ const WEEK: Duration = Duration::from_secs(7 * 86_400);
 /// Within this, every event of an erased person has found its leaf.
 const ERASED_LATELY: Duration = Duration::from_secs(86_400);
 
+/// How long an account waits for its address to be verified.
+const UNVERIFIED_KEPT: Duration = Duration::from_secs(7 * 86_400);
+
 /// What one step deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -56,7 +59,22 @@ impl Identity {
         }
         upkeep.commit().await?;
         self.cut_erased(ctx).await?;
+        self.erase_never_verified(ctx).await?;
         Ok(swept)
+    }
+
+    /// Erases accounts whose address was never verified: nobody uses them, and somebody else may
+    /// have typed the address.
+    async fn erase_never_verified(&self, ctx: &Ctx) -> Result<(), Error> {
+        let before = ctx.now.minus(UNVERIFIED_KEPT);
+        let mut read = self.spine().read().await?;
+        let never: Vec<account::Id> =
+            read.all(&account::NEVER_VERIFIED, args![before, ctx.now]).await?;
+        drop(read);
+        for account::Id(id) in never {
+            self.erase(ctx, id).await?;
+        }
+        Ok(())
     }
 
     /// Cuts the events of persons erased of late loose from them: some were still on their way into

@@ -1,4 +1,5 @@
-//! The tables of this room, declared: what each column holds, whose it is, why, and what erasure does.
+//! The tables of this room, declared: what each column holds, whose it is, why, and what erasure
+//! does.
 
 spine::tables! {
     /// An account. Erasure leaves the bare row, so that what refers to it still means somebody.

@@ -1,8 +1,8 @@
 //! Tickets: the links in our mails. A link carries a random secret of 256 bits that stands in the
 //! database only as a digest; it works once, for one purpose, for a short time.
 //!
-//! A verification ticket carries what its own sign-up asked for (sealed), and only the ticket that is
-//! used counts: whoever signed up first with another's address leaves nothing behind.
+//! A verification ticket carries what its own sign-up asked for (sealed), and only the ticket that
+//! is used counts: whoever signed up first with another's address leaves nothing behind.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use kernel::{AccountId, Ctx, Secret};
@@ -85,7 +85,8 @@ pub(crate) struct Issue<'a> {
     pub life_s: u64,
 }
 
-/// The digest that a random secret is stored and found by. A secret of 256 random bits needs no salt.
+/// The digest that a random secret is stored and found by. A secret of 256 random bits needs no
+/// salt.
 pub(crate) fn secret_hash(secret: &str) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());

@@ -39,7 +39,8 @@ impl Identity {
     /// Erases an account. Asking again finishes what a crash left half-done, and is no error.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; as the database or the vault says.
+    /// [`Error::NotFound`]; [`Error::State`] for the last administrator; as the database or the
+    /// vault says.
     pub async fn erase(&self, ctx: &Ctx, id: AccountId) -> Result<(), Error> {
         let mut read = self.spine().read().await?;
         let row: Option<store::Account> = read.maybe(&store::FIND, args![id.as_bytes()]).await?;
@@ -69,8 +70,11 @@ impl Identity {
                 // Another call was faster; its commit tells of it.
                 return Ok(());
             }
+            self.keep_an_administrator(&mut tx, row).await?;
             delete_rows(&mut tx, id).await?;
-            if let Some(email) = &email {
+            // Nobody is written to whose address was never verified: it may be a stranger's.
+            let verified = row.state != AccountState::Unverified;
+            if let Some(email) = email.as_ref().filter(|_| verified) {
                 self.write_last(&mut tx, ctx, email, Letter::Erased).await?;
             }
             let about = About::account(id, 0);

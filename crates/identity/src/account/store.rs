@@ -24,7 +24,12 @@ spine::sql! {
         "SELECT id FROM identity_account WHERE erased_at > $1 ORDER BY erased_at LIMIT 1000";
     read COUNT_ADMINS =
         "SELECT COUNT(*) AS found FROM identity_account WHERE kind = 'staff' \
-         AND state = 'active' AND (roles = 'admin' OR roles LIKE 'admin,%')";
+         AND state = 'active' AND substr(roles, 1, 5) = 'admin'";
+    /// Accounts whose address was never verified, without a link that could still do so.
+    read NEVER_VERIFIED =
+        "SELECT id FROM identity_account a WHERE state = 'unverified' AND created_at < $1 \
+         AND NOT EXISTS (SELECT 1 FROM identity_ticket t WHERE t.account = a.id \
+         AND t.used_at IS NULL AND t.expires_at > $2) ORDER BY created_at LIMIT 20";
     /// Opens an account, unless its address has one.
     fact OPEN in identity_account =
         "INSERT INTO identity_account (id, version, kind, state, roles, epoch, email_index, \

@@ -1,5 +1,5 @@
-//! The letters that this room writes: one text and one HTML template each, links to the shop's public
-//! address only.
+//! The letters that this room writes: one text and one HTML template each, links to the shop's
+//! public address only.
 
 use askama::Template;
 use kernel::Secret;

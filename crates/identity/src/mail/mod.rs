@@ -1,8 +1,10 @@
-//! Mail: queued in the transaction of what it tells, sent afterwards, tried again until it is given up.
+//! Mail: queued in the transaction of what it tells, sent afterwards, tried again until it is given
+//! up.
 //!
-//! A letter is sealed under its reader's key while it waits (the last one to an erased person, under
-//! the day's), so that the queue holds no address and no link in the clear. Sending may happen twice
-//! where a node dies between the server's yes and the note of it: every letter bears that.
+//! A letter is sealed under its reader's key while it waits (the last one to an erased person,
+//! under the day's), so that the queue holds no address and no link in the clear. Sending may
+//! happen twice where a node dies between the server's yes and the note of it: every letter bears
+//! that.
 
 mod letter;
 mod outbox;

@@ -52,8 +52,8 @@ impl Taken {
     }
 }
 
-/// The wait before the next try: 10 s, doubled each time, at most 4 hours, and up to a quarter more by
-/// chance, so that letters that failed together do not come together.
+/// The wait before the next try: 10 s, doubled each time, at most 4 hours, and up to a quarter more
+/// by chance, so that letters that failed together do not come together.
 fn wait(tries: u32, chance: u8) -> Duration {
     let base_s = 10_u64.saturating_mul(1 << tries.min(20).saturating_sub(1)).min(WAIT_MAX_S);
     Duration::from_millis(base_s * 1_000 + base_s * 1_000 * u64::from(chance) / 1_024)

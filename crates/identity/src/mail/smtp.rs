@@ -1,5 +1,5 @@
-//! Letters by SMTP, over TLS by rustls. STARTTLS is required where it is configured, never optional:
-//! a server that does not offer it gets nothing.
+//! Letters by SMTP, over TLS by rustls. STARTTLS is required where it is configured, never
+//! optional: a server that does not offer it gets nothing.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! The words that common passwords are made of, in the languages of our shops: our own list, small,
-//! one word each, lower case. What people hang on to them (years, digits, signs) is the policy's work.
+//! one word each, lower case. What people hang on to them (years, digits, signs) is the policy's
+//! work.
 
 const WORDS: &str = "\
     password passwort passw motdepasse contrasena senha wachtwoord kennwort letmein letmeinnow \

@@ -1,4 +1,5 @@
-//! Hashing passwords: argon2id with a pepper, by a bounded number of workers, with admission control.
+//! Hashing passwords: argon2id with a pepper, by a bounded number of workers, with admission
+//! control.
 //!
 //! A hash takes 19 MiB and tens of milliseconds on purpose, so a flood of sign-ins is a flood of
 //! memory and time. As many hashes run as there are cores; who would have to wait longer than the

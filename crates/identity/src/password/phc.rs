@@ -1,7 +1,7 @@
 //! A password's hash as text: the PHC string format, of which only argon2id version 19 is known.
 //!
-//! The text carries its own costs, so that a hash made under older settings can still be checked and
-//! is then made anew.
+//! The text carries its own costs, so that a hash made under older settings can still be checked
+//! and is then made anew.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;

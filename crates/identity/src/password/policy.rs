@@ -127,8 +127,8 @@ impl Guess {
     }
 }
 
-/// Judges the bare core of the password: lower case, the usual digits-for-letters read back, without
-/// the ornaments (digits and signs) that people put at either end.
+/// Judges the bare core of the password: lower case, the usual digits-for-letters read back,
+/// without the ornaments (digits and signs) that people put at either end.
 fn guess(password: &str, about: &About<'_>) -> Option<Guess> {
     let lower: Vec<char> = password.chars().flat_map(char::to_lowercase).collect();
     if repeats(&lower) {
@@ -299,7 +299,8 @@ mod tests {
 
         #[test]
         fn ornaments_do_not_save_a_common_word(
-            word in prop::sample::select(common::words().collect::<Vec<_>>()), digits in "[0-9]{2,4}", sign in "[!?.]{0,1}",
+            word in prop::sample::select(common::words().collect::<Vec<_>>()),
+            digits in "[0-9]{2,4}", sign in "[!?.]{0,1}",
         ) {
             let text = format!("{word}{digits}{sign}");
             prop_assert!(text.len() < PASSWORD_CHARS_MIN || taken(&text).is_err());

@@ -155,7 +155,7 @@ async fn reset_form(
     post, path = "/v1/forgot-password", operation_id = "identity.forgot_password",
     tag = "identity", request_body = ForgotBody,
     responses(
-        (status = 202, description = "If there is an account, a mail is on its way", body = Accepted),
+        (status = 202, description = "A mail is on its way, if so", body = Accepted),
         (status = 429, description = "Too often", body = web::Document),
     ),
     extensions(("x-effect" = json!("fact")), ("x-access" = json!("public")))

@@ -1,5 +1,5 @@
-//! A forgotten password: a link to the verified address, good once and for half an hour; with the new
-//! password every session ends, because whoever needed the link may not be the only one inside.
+//! A forgotten password: a link to the verified address, good once and for half an hour; with the
+//! new password every session ends, because whoever needed the link may not be the only one inside.
 
 pub(crate) mod http;
 
@@ -36,7 +36,8 @@ impl Identity {
     /// Sends a link, if the address belongs to an active account. The same answer whether or not.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no address; [`Error::Limited`] where one client asks too often.
+    /// [`Error::Invalid`] for what is no address; [`Error::Limited`] where one client asks too
+    /// often.
     pub async fn forgot_password(&self, ctx: &Ctx, command: ForgotPassword) -> Result<(), Error> {
         let email = Email::parse(&command.email)?;
         let client = self.client_bucket(ctx, "open", self.config().attempts.open);

@@ -86,8 +86,8 @@ impl Identity {
     /// Trades a refresh token for its successor and a new signed token.
     ///
     /// # Errors
-    /// [`Error::RefreshRefused`] for what is no live token; [`Error::RefreshReused`] for one that was
-    /// used before, whose family is over from now on.
+    /// [`Error::RefreshRefused`] for what is no live token; [`Error::RefreshReused`] for one that
+    /// was used before, whose family is over from now on.
     pub async fn refresh(&self, ctx: &Ctx, token: &Secret<String>) -> Result<AppTokens, Error> {
         let shown = Shown::parse(token.expose()).ok_or(Error::RefreshRefused)?;
         for _ in 0..ROUNDS_MAX {

@@ -1,9 +1,10 @@
 //! What a refresh token is, and what becomes of one that is shown: pure.
 //!
-//! A token names its family (one sign-in on one device) and its generation, and proves both by a MAC
-//! over family, generation and the family's nonce. So every token that ever was can be told from a
-//! forged one, though the database keeps only the digest of the present one; and the successor of a
-//! generation is always the same, so that two clients that race get one and the same.
+//! A token names its family (one sign-in on one device) and its generation, and proves both by a
+//! MAC over family, generation and the family's nonce. So every token that ever was can be told
+//! from a forged one, though the database keeps only the digest of the present one; and the
+//! successor of a generation is always the same, so that two clients that race get one and the
+//! same.
 
 use std::time::Duration;
 
@@ -151,7 +152,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_round_trips(family in any::<[u8; 16]>(), generation in 1i64.., mac in any::<[u8; 32]>()) {
+        fn text_round_trips(
+            family in any::<[u8; 16]>(), generation in 1i64.., mac in any::<[u8; 32]>(),
+        ) {
             let family = SessionId::from_bytes(family);
             let text = Shown::text(family, generation, &mac);
             let shown = Shown::parse(text.expose()).unwrap();

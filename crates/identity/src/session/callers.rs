@@ -6,7 +6,7 @@ use kernel::{Actor, Ctx};
 use spine::BoxFuture;
 use web::{App, Caller, Callers, Problem, Service, cookie};
 
-use super::{LiveSession, SESSION_COOKIE};
+use super::{Client, LiveSession, SESSION_COOKIE};
 use crate::error::Error;
 use crate::room::Identity;
 
@@ -14,10 +14,12 @@ use crate::room::Identity;
 #[derive(Clone, Debug)]
 pub struct SessionCallers(pub Identity);
 
-/// The cookie of the site that this request came to.
-fn cookie_of(parts: &Parts) -> Option<&str> {
+/// The cookie of the site that this request came to, with the client whose sessions it may hold: a
+/// session of the shop opens nothing at the console, and the other way round.
+fn cookie_of(parts: &Parts) -> Option<(&str, Client)> {
     let name = parts.extensions.get::<App>().map_or(SESSION_COOKIE, |app| app.site.session_cookie);
-    cookie(&parts.headers, name)
+    let client = if name == SESSION_COOKIE { Client::Browser } else { Client::Console };
+    cookie(&parts.headers, name).map(|secret| (secret, client))
 }
 
 /// A bearer token that could be one of ours: three parts, so never an API key.
@@ -47,7 +49,10 @@ impl SessionCallers {
         // A token in the header says who asks on purpose; a cookie comes along by itself.
         let live = match (bearer_of(parts), cookie_of(parts)) {
             (Some(token), _) => self.0.session_of_token(visit, token).await?,
-            (None, Some(secret)) => self.0.session_of_secret(visit, secret).await?,
+            (None, Some((secret, client))) => {
+                let live = self.0.session_of_secret(visit, secret).await?;
+                live.filter(|live| live.client == client)
+            }
             (None, None) => None,
         };
         Ok(live.map(|live| caller(live, visit)))

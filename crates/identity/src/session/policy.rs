@@ -9,7 +9,8 @@ pub(super) fn is_idle(used_at: Timestamp, now: Timestamp, idle: Duration) -> boo
     now.since(used_at) > idle
 }
 
-/// Whether the password was proved within `span`, and since the account was asked to prove it again.
+/// Whether the password was proved within `span`, and since the account was asked to prove it
+/// again.
 pub(super) fn is_fresh(
     auth_at: Timestamp,
     fresh_after: Timestamp,

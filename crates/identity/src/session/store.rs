@@ -1,5 +1,5 @@
-//! The SQL of sessions. A session is live where it has not ended, its account is active, and neither
-//! has moved on to another epoch since it began.
+//! The SQL of sessions. A session is live where it has not ended, its account is active, and
+//! neither has moved on to another epoch since it began.
 
 use kernel::{AccountId, SessionId, Timestamp};
 use spine::{FromRow, Row, StoreError};

@@ -1,5 +1,5 @@
-//! Session tokens for the edge and the shop: signed, at most five minutes long (RFC 9068, EdDSA as in
-//! RFC 8037), minted from a session only while it lives.
+//! Session tokens for the edge and the shop: signed, at most five minutes long (RFC 9068, EdDSA as
+//! in RFC 8037), minted from a session only while it lives.
 
 use kernel::{AccountId, Ctx, SessionId};
 use serde::{Deserialize, Serialize};

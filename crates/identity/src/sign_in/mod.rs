@@ -1,8 +1,8 @@
 //! Signing in: an address and a password become a session, or nothing that tells why not.
 //!
 //! Unknown address, wrong password, unverified or locked account: one answer, one hash, one write.
-//! Attempts are charged to the account's budget and the client's before the password is looked at, and
-//! given back to whoever proves right. A budget that is spent never ends a session that lives.
+//! Attempts are charged to the account's budget and the client's before the password is looked at,
+//! and given back to whoever proves right. A budget that is spent never ends a session that lives.
 
 pub(crate) mod http;
 

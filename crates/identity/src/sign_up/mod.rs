@@ -1,9 +1,9 @@
 //! Signing up: an account is opened, and becomes active when its e-mail address is verified.
 //!
 //! The answer is the same, and costs the same, whether the address has an account or not; only the
-//! owner of the mailbox learns which. What was asked for (name, kind, password) travels sealed in the
-//! mailed link, so that an account has a password only once the mailbox's owner has used the link that
-//! belongs to it: nobody can lie in wait in another's account.
+//! owner of the mailbox learns which. What was asked for (name, kind, password) travels sealed in
+//! the mailed link, so that an account has a password only once the mailbox's owner has used the
+//! link that belongs to it: nobody can lie in wait in another's account.
 
 pub(crate) mod http;
 
@@ -71,8 +71,8 @@ impl Identity {
     /// Opens an account, or tells its owner that somebody tried to. The same answer for both.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with every wrong field; [`Error::Limited`] where one client asks too often;
-    /// [`Error::Busy`].
+    /// [`Error::Invalid`] with every wrong field; [`Error::Limited`] where one client asks too
+    /// often; [`Error::Busy`].
     pub async fn sign_up(&self, ctx: &Ctx, command: SignUp) -> Result<(), Error> {
         let client = self.client_bucket(ctx, "open", self.config().attempts.open);
         self.charge(ctx, &[client]).await?;
@@ -90,8 +90,8 @@ impl Identity {
         Ok(())
     }
 
-    /// Reads every field, so that all problems are told at once, and hashes the password: also where
-    /// the address turns out to be known, so that both cost the same.
+    /// Reads every field, so that all problems are told at once, and hashes the password: also
+    /// where the address turns out to be known, so that both cost the same.
     async fn parse_sign_up(&self, ctx: &Ctx, command: SignUp) -> Result<Parsed, Error> {
         let SignUp { kind, email, name, password } = command;
         let mut problems = Vec::new();
@@ -138,7 +138,8 @@ impl Identity {
         if matches!(opened, Ok(true)) {
             return Ok(());
         }
-        // Another sign-up with this address came first, or nothing was written: nobody has this key.
+        // Another sign-up with this address came first, or nothing was written: nobody has this
+        // key.
         self.vault().shred(Subject::Account(id)).await?;
         if !opened? {
             let mut read = self.spine().read().await?;
@@ -187,8 +188,8 @@ impl Identity {
         Issue { account, purpose: Purpose::Verify, payload: Some(asked), life_s }
     }
 
-    /// Tells the owner of a known address: by a link of its own where it is not verified yet, and by
-    /// a plain notice where it is.
+    /// Tells the owner of a known address: by a link of its own where it is not verified yet, and
+    /// by a plain notice where it is.
     async fn sign_up_again(
         &self,
         ctx: &Ctx,

@@ -1,8 +1,8 @@
 //! What operators do, and what this room does when it is asked for a response.
 
 use identity::{
-    AccountKind, AccountState, Error, ListAccounts, Obeyed, OpenAccount, ResetPassword,
-    ResponseApplied, Responses, StaffRole,
+    AccountKind, AccountState, Error, ListAccounts, LockAccount, Obeyed, OpenAccount,
+    ResetPassword, ResponseApplied, Responses, StaffRole,
 };
 use kernel::{Actor, Ctx, Secret};
 use spine::{ActionKind, ResponseRequested, Subject, transact};
@@ -104,12 +104,12 @@ testkit::on_both! { room;
         assert_eq!((first.len(), second.len()), (3, 2));
         assert_eq!(first[0].email.as_deref(), Some("page0@example.org"));
         assert_eq!(second[1].email.as_deref(), Some("page4@example.org"));
-        assert_eq!(house.room.administrators().await.unwrap(), 1);
     }
 
     async fn roles_that_change_end_the_sessions(world: &testkit::World) {
         let house = House::new(world);
         let id = house.staff("grace@example.org", &[StaffRole::Admin, StaffRole::Finance]).await;
+        house.staff("other@example.org", &[StaffRole::Admin]).await;
         let opened = house.sign_in("grace@example.org", PASSWORD).await.unwrap();
         house.room.set_roles(&operator(&house), id, &[StaffRole::Support]).await.unwrap();
         assert!(!house.lives(&opened).await);
@@ -117,6 +117,22 @@ testkit::on_both! { room;
         let customer = house.customer("ada@example.org").await;
         let refused = house.room.set_roles(&operator(&house), customer, &[StaffRole::Admin]).await;
         assert!(matches!(refused, Err(Error::State(_))));
+    }
+
+    async fn the_last_administrator_stays(world: &testkit::World) {
+        let house = House::new(world);
+        let id = house.staff("grace@example.org", &[StaffRole::Admin, StaffRole::Support]).await;
+        let lock = || LockAccount { account: id, reason: "a test".to_owned() };
+        let locked = house.room.lock_account(&operator(&house), lock()).await.map(|_| ());
+        let demoted = house.room.set_roles(&operator(&house), id, &[StaffRole::Support]).await;
+        let erased = house.room.erase(&operator(&house), id).await;
+        for refused in [locked, demoted, erased] {
+            assert!(matches!(refused, Err(Error::State(_))), "{refused:?}");
+        }
+        assert!(house.sign_in("grace@example.org", PASSWORD).await.is_ok());
+        house.staff("second@example.org", &[StaffRole::Admin]).await;
+        house.room.lock_account(&operator(&house), lock()).await.unwrap();
+        house.assert_log_holds().await;
     }
 
     async fn an_import_finds_its_accounts_again(world: &testkit::World) {
@@ -167,7 +183,8 @@ testkit::on_both! { room;
         let live = house.room.session_of_secret(&house.ctx(), browser.secret.expose()).await;
         let stale = house.room.require_fresh(&house.ctx(), &live.unwrap().unwrap());
         assert!(matches!(stale, Err(Error::Confirm)));
-        ask(&house, ResponseRequested { account: Some(id), ..asked(ActionKind::EndSessions) }).await;
+        let all = ResponseRequested { account: Some(id), ..asked(ActionKind::EndSessions) };
+        ask(&house, all).await;
         assert!(!house.lives(&browser).await);
         assert_eq!(
             applied(&house).await,

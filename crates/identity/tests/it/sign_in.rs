@@ -153,13 +153,20 @@ testkit::on_both! { room;
         let house = House::new(world);
         house.customer("customer@example.org").await;
         house.staff("grace@example.org", &[StaffRole::Support]).await;
-        let at_console = |email: &str| SignIn { client: Client::Console, ..sign_in(email, PASSWORD) };
+        let at_console =
+            |email: &str| SignIn { client: Client::Console, ..sign_in(email, PASSWORD) };
         let refused = house.room.sign_in(&house.ctx(), at_console("customer@example.org")).await;
         assert!(matches!(refused, Err(Error::NotStaff)));
         let opened =
             house.room.sign_in(&house.ctx(), at_console("grace@example.org")).await.unwrap();
         let live = house.room.session_of_secret(&house.ctx(), opened.secret.expose()).await;
         assert_eq!(live.unwrap().unwrap().roles, [StaffRole::Support]);
+        // a session of the console opens nothing in the shop
+        let mut browser = house.browser();
+        let secret = opened.secret.expose().clone();
+        browser.cookies.insert(identity::SESSION_COOKIE.to_owned(), secret);
+        let page = browser.get("/auth/account").await;
+        assert_eq!(page.location(), "/auth/sign-in?next=%2Fauth%2Faccount");
     }
 
     async fn eight_sign_ins_at_once_are_eight_sessions(world: &testkit::World) {

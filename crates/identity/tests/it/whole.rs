@@ -66,7 +66,8 @@ testkit::on_both! { room;
             async move { room.erase(&ctx, id).await }
         })
         .await;
-        // one that read the row before and came after the key was gone is refused, and may ask again
+        // one that read the row before and came after the key was gone is refused, and may ask
+        // again
         assert!(outcomes.iter().any(Result::is_ok), "{outcomes:?}");
         house.room.erase(&house.ctx(), id).await.unwrap();
         assert_eq!(house.events("identity.account_erased").await.len(), 1);
@@ -123,6 +124,20 @@ testkit::on_both! { room;
         })
         .await;
         assert_eq!(outcomes.iter().sum::<usize>(), 4);
+    }
+
+    async fn an_address_that_is_never_verified_is_forgotten(world: &testkit::World) {
+        let house = House::new(world);
+        house.sign_up("stranger@example.org").await.unwrap();
+        world.advance(Duration::from_secs(7 * 86_400));
+        house.room.sweep(&house.ctx()).await.unwrap();
+        assert!(house.room.find_account("stranger@example.org").await.unwrap().is_some());
+        world.advance(Duration::from_secs(1));
+        house.room.sweep(&house.ctx()).await.unwrap();
+        assert!(house.room.find_account("stranger@example.org").await.unwrap().is_none());
+        // the stranger hears nothing of it
+        assert_eq!(house.letters("stranger@example.org").await.len(), 0);
+        house.assert_log_holds().await;
     }
 
     async fn what_is_over_is_swept_and_told(world: &testkit::World) {
