@@ -236,14 +236,12 @@ impl<'a> Fields<'a> {
         // The length tells most names apart before any comparison.
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
-                if self.host.replace(value).is_some() {
-                    return Err(Flaw::HostTwice);
-                }
+                let twice = self.host.replace(value).is_some();
+                return if twice { Err(Flaw::HostTwice) } else { Ok(()) };
             }
             6 if name.eq_ignore_ascii_case(b"expect") => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Flaw::Expectation);
-                }
+                let known = value.eq_ignore_ascii_case(b"100-continue");
+                return if known { Ok(()) } else { Err(Flaw::Expectation) };
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 self.websocket = value.eq_ignore_ascii_case(b"websocket");

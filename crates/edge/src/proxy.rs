@@ -97,6 +97,11 @@ async fn forward(mut exchange: Box<Exchange>, entry: Arc<Entry>) -> Answer {
             return exchange.refuse(refused);
         }
     };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // Nobody asked for it: what follows would be read as HTTP by one side only.
+        let refused = Refused::new(502, "edge.upstream_switched", "The shop answered wrongly.");
+        return exchange.refuse(refused.closing());
+    }
     let idle = Duration::from_millis(times.response_idle_ms);
     let idle = (times.response_idle_ms > 0).then_some(idle);
     let events = is_event_stream(response.headers());
