@@ -1,8 +1,7 @@
-//! Pages as a person sees them: starts `stagedoor demo`, takes the addresses from the table that
-//! it prints, and has headless Chromium photograph each page, light, dark and narrow. The pictures
+//! Pages as a person sees them: starts `stagedoor demo --json`, takes the addresses from what it
+//! prints, and has headless Chromium photograph each page, light, dark and narrow. The pictures
 //! stay in `screenshots/` to be looked at; the check itself only finds pages that do not render.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -10,20 +9,22 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 
 use crate::generated::binary;
 use crate::house::{House, which};
 use crate::say;
 
-/// Pages that need no sign-in: name of the picture, which address of the demo's table, path.
-/// Pages behind a sign-in are photographed by the browser tests of the binary.
+/// Pages that need no sign-in: name of the picture, listener of the demo, path. Pages behind a
+/// sign-in are photographed by the browser tests of the binary.
 const PAGES: &[(&str, &str, &str)] = &[
-    ("shop", "shop", "/"),
-    ("sign-up", "shop", "/auth/sign-up"),
-    ("sign-in", "shop", "/auth/sign-in"),
-    ("forgot", "shop", "/auth/forgot"),
-    ("not-found", "shop", "/auth/no-such-page"),
-    ("console-sign-in", "console", "/console/"),
+    ("shop", "door", "/"),
+    ("live-room", "door", "/live/friday-premiere"),
+    ("sign-up", "door", "/auth/sign-up"),
+    ("sign-in", "door", "/auth/sign-in"),
+    ("forgot", "door", "/auth/forgot"),
+    ("not-found", "door", "/auth/no-such-page"),
+    ("console", "console", "/console"),
 ];
 /// How a page is looked at: suffix, window, more flags.
 const LOOKS: &[(&str, &str, &[&str])] = &[
@@ -49,10 +50,9 @@ pub(crate) fn check(house: &House) -> Result<String> {
     std::fs::create_dir_all(&folder)?;
     let demo = Demo::start(house)?;
     let mut taken = 0;
-    for (name, address, path) in PAGES {
-        let address = demo.addresses.get(*address).with_context(|| {
-            format!("the demo's table names no `{address}`: {:?}", demo.addresses.keys())
-        })?;
+    for (name, listener, path) in PAGES {
+        let listener = demo.told.get(*listener).and_then(Value::as_str);
+        let address = listener.with_context(|| format!("the demo told {}", demo.told))?;
         for (look, window, more) in LOOKS {
             let picture = folder.join(format!("{name}-{look}.png"));
             let url = format!("{}{path}", address.trim_end_matches('/'));
@@ -110,19 +110,21 @@ const FLAGS: &[&str] = &[
 /// A running demo, ended when this is dropped.
 struct Demo {
     child: Child,
-    addresses: BTreeMap<String, String>,
+    /// Its addresses: `door` and `console`.
+    told: Value,
 }
 
 impl Demo {
     fn start(house: &House) -> Result<Self> {
         // free ports: somebody may be looking at a demo already
-        let args = ["demo", "--listen", "127.0.0.1:0", "--console", "127.0.0.1:0"];
+        let args = ["--json", "demo", "--listen", "127.0.0.1:0", "--console", "127.0.0.1:0"];
         let mut command = house.command(binary(house)?, &args);
         command.stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().context("stagedoor demo")?;
         let output = child.stdout.take().context("the demo has no output")?;
-        let mut demo = Self { child, addresses: BTreeMap::new() };
-        demo.addresses = addresses(&lines(output))?;
+        // made before it is waited for, so that it is ended on every way out
+        let mut demo = Self { child, told: Value::Null };
+        demo.told = document(&lines(output))?;
         Ok(demo)
     }
 }
@@ -146,31 +148,22 @@ fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// Reads the demo's table up to the line that says how to end it.
-fn addresses(lines: &Receiver<String>) -> Result<BTreeMap<String, String>> {
-    let mut found = BTreeMap::new();
+/// Reads lines until they are one JSON document.
+fn document(lines: &Receiver<String>) -> Result<Value> {
+    let mut text = String::new();
     loop {
         match lines.recv_timeout(START_LIMIT) {
             Ok(line) => {
-                if let Some((name, url)) = address(&line) {
-                    found.entry(name).or_insert(url);
-                }
-                if line.contains("Ctrl-C") {
-                    return Ok(found);
+                text.push_str(&line);
+                text.push('\n');
+                if let Ok(value) = serde_json::from_str(&text) {
+                    return Ok(value);
                 }
             }
-            Err(RecvTimeoutError::Timeout) => bail!("the demo said nothing for a minute"),
-            Err(RecvTimeoutError::Disconnected) => bail!("the demo ended by itself"),
+            Err(RecvTimeoutError::Timeout) => bail!("the demo said nothing for a minute:\n{text}"),
+            Err(RecvTimeoutError::Disconnected) => bail!("the demo ended by itself:\n{text}"),
         }
     }
-}
-
-/// `shop   https://127.0.0.1:8443/  …` as (`shop`, its URL).
-fn address(line: &str) -> Option<(String, String)> {
-    let mut words = line.split_whitespace();
-    let name = words.next()?.trim_end_matches(':').to_lowercase();
-    let url = words.find(|word| word.starts_with("https://") || word.starts_with("http://"))?;
-    Some((name, url.to_owned()))
 }
 
 #[cfg(test)]
@@ -178,16 +171,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_read_up_to_its_last_line() {
-        let table = "Stagedoor demo\n  Shop     https://127.0.0.1:8443/  a shop\n  \
-                     Console: http://127.0.0.1:8444/console/\nCtrl-C ends it.\nshop http://x/\n";
-        let found = addresses(&lines(table.as_bytes())).unwrap();
-        assert_eq!(found["shop"], "https://127.0.0.1:8443/");
-        assert_eq!(found["console"], "http://127.0.0.1:8444/console/");
+    fn one_document_is_read_over_several_lines() {
+        let text = "{\n  \"door\": \"https://localhost:8443\"\n}\nmore\n";
+        let told = document(&lines(text.as_bytes())).unwrap();
+        assert_eq!(told["door"], "https://localhost:8443");
     }
 
     #[test]
-    fn a_demo_that_ends_is_an_error() {
-        assert!(addresses(&lines("no table\n".as_bytes())).is_err());
+    fn a_demo_that_ends_is_an_error_with_its_words() {
+        let error = document(&lines("no certificate\n".as_bytes())).unwrap_err();
+        assert!(error.to_string().contains("no certificate"));
     }
 }
