@@ -1,0 +1,153 @@
+//! Who comes in, and to which page (C1): every operation, with no, wrong and every role.
+
+use std::fmt::Write as _;
+
+use http::{Method, Request, StatusCode};
+use identity::{AccountKind, Client as With, StaffRole};
+use kernel::{AccountId, EventId, KeyId, SessionId};
+use testkit::World;
+use web::api::{Access, Effect};
+use web::testing::Client;
+
+use crate::house::{COOKIE, House, PASSWORD, enter, room};
+
+/// An address that exists in form only: what is asked is who may ask.
+fn filled(path: &str) -> String {
+    let id = if path.contains("/events/") {
+        EventId::from_bytes([1; 16]).to_string()
+    } else if path.contains("/alerts/") {
+        watch::AlertId::from_bytes([1; 16]).to_string()
+    } else if path.contains("/clients/") {
+        access::BlockId::from_bytes([1; 16]).to_string()
+    } else if path.contains("/keys/") {
+        KeyId::from_bytes([1; 16]).to_string()
+    } else {
+        AccountId::from_bytes([1; 16]).to_string()
+    };
+    path.replace("{id}", &id)
+        .replace("{session}", &SessionId::from_bytes([1; 16]).to_string())
+        .replace("{deed}", "lock")
+}
+
+/// The status of an operation; a stream is not read to its end.
+async fn status(client: &mut Client, method: &'static str, path: &str) -> StatusCode {
+    let path = filled(path);
+    if method == "GET" {
+        let request = Request::get(&path).header("accept", "text/html");
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        return client.open(request).await.status();
+    }
+    assert_eq!(method, Method::POST);
+    // The token of a page that this client may read, if any.
+    client.get("/console").await;
+    client.post_form(&path, &[]).await.status
+}
+
+testkit::on_both! { room;
+    async fn the_matrix_of_roles_and_pages(world: &World) {
+        let house = House::new(world);
+        let mut people = vec![("nobody".to_owned(), house.browser())];
+        for role in [StaffRole::Moderator, StaffRole::Auditor, StaffRole::Support, StaffRole::Admin] {
+            people.push((role.as_str().to_owned(), house.operator(&[role]).await));
+        }
+        house.settle().await;
+        let operations = web::api::assemble("t", "0", [console::routes(house.console.clone())]);
+        let mut text = String::new();
+        for operation in operations.unwrap().operations {
+            if operation.id == "console.sign_out" || operation.id == "console.sign_in" {
+                continue;
+            }
+            write!(text, "{} {} ({})", operation.method, operation.path, operation.access).unwrap();
+            for (name, client) in &mut people {
+                let status = status(client, operation.method, &operation.path).await;
+                write!(text, " {name}={}", status.as_u16()).unwrap();
+                let refused = [StatusCode::SEE_OTHER, StatusCode::FORBIDDEN, StatusCode::UNAUTHORIZED];
+                let may = match &operation.access {
+                    Access::Public => true,
+                    Access::Operator(role) => match (name.as_str(), role.as_str()) {
+                        ("nobody", _) => false,
+                        (_, "staff") | ("admin", _) => true,
+                        (name, role) => name == role,
+                    },
+                    Access::Session | Access::Service(_) => panic!("not at the console"),
+                };
+                // `/console/` leads on by itself.
+                if operation.path != "/console/" {
+                    assert_eq!(!refused.contains(&status), may, "{name} {operation:?} {status}");
+                }
+            }
+            text.push('\n');
+            assert_ne!(operation.effect, Effect::Upkeep);
+        }
+        insta::with_settings!({snapshot_suffix => ""}, {
+            insta::assert_snapshot!("roles_and_pages", text);
+        });
+    }
+
+    // C1
+    async fn only_staff_who_came_by_this_door(world: &World) {
+        let house = House::new(world);
+        house.customer("ada@example.test").await;
+        house.person(AccountKind::Staff, "grace@staff.test", &[StaffRole::Admin]).await;
+        let mut client = house.browser();
+        let shut = client.get("/console/alerts?state=open").await.expect(StatusCode::SEE_OTHER);
+        assert_eq!(shut.location(), "/console/sign-in?next=%2Fconsole%2Falerts%3Fstate%3Dopen");
+        let refused = enter(&mut client, "ada@example.test").await.expect(StatusCode::FORBIDDEN);
+        assert!(refused.body.contains("This door is for staff."));
+        assert!(!client.cookies.contains_key(COOKIE));
+        // The shop's own session of the same person opens nothing here.
+        let opened = house.sign_in("grace@staff.test", With::Browser).await;
+        client.cookies.insert(COOKIE.to_owned(), opened.secret.expose().clone());
+        client.get("/console").await.expect(StatusCode::SEE_OTHER);
+        client.cookies.remove(COOKIE);
+        let fields = [
+            ("email", "grace@staff.test"),
+            ("password", PASSWORD),
+            ("next", "/console/alerts?state=open"),
+        ];
+        let entered = client.submit("/console/sign-in", "/console/sign-in", &fields).await;
+        assert_eq!(entered.location(), "/console/alerts?state=open");
+        assert!(entered.header("set-cookie").contains("SameSite=Strict"));
+        client.get("/console").await.expect(StatusCode::OK);
+        // Half an hour without use is the end.
+        world.advance(std::time::Duration::from_secs(1_801));
+        client.get("/console").await.expect(StatusCode::SEE_OTHER);
+        assert_eq!(house.events("identity.login_failed").await.len(), 1);
+    }
+
+    async fn forms_of_other_pages_do_nothing(world: &World) {
+        let house = House::new(world);
+        let mut client = house.operator(&[StaffRole::Admin]).await;
+        let fields = [("net", "192.0.2.9"), ("minutes", "5"), ("reason", "x")];
+        client.get("/console/clients").await.expect(StatusCode::OK);
+        client.origin = "https://evil.test".to_owned();
+        let foreign = client.post_form("/console/clients", &fields).await;
+        assert_eq!(foreign.status, StatusCode::FORBIDDEN);
+        client.origin = crate::house::URL.to_owned();
+        // Another operator's token is none of mine.
+        let mut other = house.operator(&[StaffRole::Support]).await;
+        let token = other.get("/console/clients").await.csrf().unwrap();
+        let mut forged = client.clone();
+        forged.get("/console/sign-in").await;
+        let cookies = forged.cookies.clone();
+        forged = house.browser();
+        forged.cookies = cookies;
+        let with_token = [("csrf", token.as_str()), fields[0], fields[1], fields[2]];
+        forged.post_form("/console/clients", &with_token).await.expect(StatusCode::FORBIDDEN);
+        assert!(house.events("access.client_blocked").await.is_empty());
+        client.submit("/console/clients", "/console/clients", &fields).await
+            .expect(StatusCode::SEE_OTHER);
+        assert_eq!(house.events("access.client_blocked").await.len(), 1);
+    }
+
+    async fn signing_out_ends_the_session(world: &World) {
+        let house = House::new(world);
+        let mut client = house.operator(&[StaffRole::Auditor]).await;
+        let kept = client.cookies.clone();
+        let out = client.submit("/console", "/console/sign-out", &[]).await;
+        assert_eq!(out.location(), "/console/sign-in?notice=signed-out");
+        client.cookies = kept;
+        client.get("/console").await.expect(StatusCode::SEE_OTHER);
+        assert_eq!(house.events("identity.session_ended").await.len(), 1);
+    }
+}
