@@ -3,6 +3,7 @@
 //! found by a keyed digest.
 
 use std::net::IpAddr;
+use std::sync::PoisonError;
 
 use kernel::{Actor, Ctx, Timestamp};
 use serde::Serialize;
@@ -27,6 +28,8 @@ const REASON_BYTES: usize = 500;
 const WIDEST: (u8, u8) = (16, 32);
 /// How long an ended block is kept, s.
 const KEEP_S: u64 = 30 * 86_400;
+/// Networks whose latest published change is remembered; they matter for a moment only.
+const LATEST_MAX: usize = 10_000;
 /// Blocks that one transaction ends or deletes.
 const CHUNK: i64 = 200;
 
@@ -301,10 +304,25 @@ impl Access {
         let about = About::unknown(now, "block", *blocked.id.as_bytes());
         tx.emit(About { version, ..about }, event)?;
         let (room, reason) = (self.clone(), format!("{}: {}", block.rule, block.reason));
+        let place = (*blocked.id.as_bytes(), version);
         tx.after_commit(move || {
-            room.publisher().publish(Delta::ClientBlocked { net, until, reason });
+            room.publish_block(net, place, Delta::ClientBlocked { net, until, reason });
         });
         Ok(())
+    }
+
+    /// Publishes a change of a block unless a later one of the same block was published already:
+    /// commits may call out of their order. Another block of the network always speaks: ids follow
+    /// the clock, which may be set back.
+    fn publish_block(&self, net: Net, place: ([u8; 16], i64), delta: Delta) {
+        let mut latest = self.latest_blocks().lock().unwrap_or_else(PoisonError::into_inner);
+        if latest.len() >= LATEST_MAX {
+            latest.clear();
+        }
+        if latest.get(&net).is_none_or(|known| known.0 != place.0 || known.1 < place.1) {
+            latest.insert(net, place);
+            self.publisher().publish(delta);
+        }
     }
 
     /// Seals a text under the key of the transaction's day.
@@ -340,7 +358,7 @@ impl Access {
         tx.emit(about, ClientUnblocked { net: net.to_string() })?;
         let room = self.clone();
         tx.after_commit(move || {
-            room.publisher().publish(Delta::ClientUnblocked { net });
+            room.publish_block(net, (id, version), Delta::ClientUnblocked { net });
         });
         Ok(true)
     }

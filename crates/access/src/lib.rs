@@ -19,7 +19,7 @@
 //!   earlier revision can be put in force again;
 //! - **A3** of two applies at once one wins, and the edges end with the later revision;
 //! - **A4** routes and blocks are published after their commit, at once, also where the client hung
-//!   up; a cold edge loads the same;
+//!   up, the changes of one thing in their order; a cold edge loads the same;
 //! - **A5** this host, its trusted proxies and the listed networks are never blocked, by whomever
 //!   it is asked, and an operator's own address not by that operator; a refusal is told;
 //! - **A6** a flood at the edge makes larger counts, not more transactions: one event for a client

@@ -1,5 +1,6 @@
 //! The room itself: what its verbs work with, in one value that is cheap to clone.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use kernel::{AccountId, Ctx};
@@ -10,7 +11,7 @@ use web::feed::{Delta, Net, Publisher, RouteTable};
 use crate::config::AccessConfig;
 use crate::error::Error;
 use crate::facts::Catalogue;
-use crate::service::Mode;
+use crate::service::{Mode, Touched};
 
 /// Finds the account behind the shop's own reference of a customer. `identity` implements it.
 pub trait Customers: Send + Sync {
@@ -51,12 +52,16 @@ pub struct Access {
     inner: Arc<Inner>,
 }
 
+/// The latest change of a block that this node published, by network: its id and version.
+pub(crate) type LatestBlocks = Mutex<HashMap<Net, ([u8; 16], i64)>>;
+
 struct Inner {
     parts: Parts,
     catalogue: Catalogue,
     /// The last revision whose routes this node published.
     published: Mutex<i64>,
-    used: crate::service::Touched,
+    latest_blocks: LatestBlocks,
+    used: Touched,
 }
 
 impl std::fmt::Debug for Access {
@@ -85,9 +90,14 @@ impl Access {
         if !problems.is_empty() {
             return Err(Error::Config(problems));
         }
-        let published = Mutex::new(0);
-        let used = crate::service::Touched::default();
-        Ok(Self { inner: Arc::new(Inner { parts, catalogue, published, used }) })
+        let inner = Inner {
+            parts,
+            catalogue,
+            published: Mutex::new(0),
+            latest_blocks: Mutex::default(),
+            used: Touched::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What the operator set.
@@ -145,7 +155,11 @@ impl Access {
         &self.inner.published
     }
 
-    pub(crate) fn used(&self) -> &crate::service::Touched {
+    pub(crate) fn latest_blocks(&self) -> &LatestBlocks {
+        &self.inner.latest_blocks
+    }
+
+    pub(crate) fn used(&self) -> &Touched {
         &self.inner.used
     }
 

@@ -117,14 +117,14 @@ impl Observer {
         *lock(&self.totals)
     }
 
-    /// Folds until `stop`, at most once in a second. What could not be written is counted as
-    /// dropped.
+    /// Folds until `stop`, at most once in a second, and what is left at the end. What could not be
+    /// written is counted as dropped.
     pub async fn run(&self, observations: &Observations, stop: CancellationToken) {
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = observations.ready() => {}
-            }
+            let stopping = tokio::select! {
+                () = stop.cancelled() => true,
+                () = observations.ready() => false,
+            };
             let observed = observations.take();
             if let Err(error) = self.fold(&observed).await {
                 let lost = observed.seen.iter().map(|seen| seen.count).sum::<u64>();
@@ -132,8 +132,11 @@ impl Observer {
                 let mut minute = lock(&self.minute);
                 minute.dropped = minute.dropped.saturating_add(lost);
             }
+            if stopping {
+                return;
+            }
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => {}
                 () = tokio::time::sleep(REST) => {}
             }
         }

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use access::{Batch, Error, FieldSpec, FieldType, KindSpec};
 use kernel::{Actor, KeyId};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use spine::{Opened, Subject};
 use testkit::World;
@@ -290,6 +293,51 @@ fn wrong_forms_are_named() {
         let error = place.access.take_facts(&shop(world), &twice).await.unwrap_err();
         assert_eq!(fields(&error)[0].0, "facts[1].id");
         assert!(told(world, "order.").await.is_empty());
+    });
+}
+
+/// Any JSON where a value is wanted: it is taken or refused by name, and nothing panics.
+#[test]
+fn any_value_is_taken_or_refused_by_name() {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,140}".prop_map(Value::from),
+        prop::sample::select(vec!["EUR", "made", "p-1", "2026-11-24T00:00:00Z"])
+            .prop_map(Value::from),
+    ];
+    let value = leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(".{0,8}", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    });
+    let name = prop::sample::select(vec![
+        "product",
+        "change",
+        "price_minor",
+        "currency",
+        "stock",
+        "seller",
+        "other",
+        "",
+    ]);
+    let some = prop::collection::btree_map(name, value, 0..8);
+    World::run_sqlite(room(), async |world| {
+        let place = Place::new(world);
+        let mut runner = TestRunner::deterministic();
+        for round in 0..400 {
+            let some = some.new_tree(&mut runner).unwrap().current();
+            let fact = json!({ "id": format!("{round}"), "kind": "product.changed",
+                "at": "2026-11-24T00:00:00Z", "fields": some });
+            match place.access.take_facts(&shop(world), &batch(json!([fact]))).await {
+                Ok(taken) => assert_eq!(taken.len(), 1),
+                Err(error) => assert!(!fields(&error).is_empty()),
+            }
+        }
     });
 }
 
