@@ -7,14 +7,9 @@
 //! with the signed identity headers, or a refusal. What cannot be seen from here, the body and
 //! the socket, is named in `X-Stagedoor-Unchecked`, never called passed.
 
-use std::convert::Infallible;
-use std::task::{Context, Poll};
-
-use futures_util::future::{Ready, ready};
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
 use kernel::Secret;
-use tower::Service;
 use web::feed::Net;
 
 use crate::body::AnswerBody;
@@ -90,35 +85,22 @@ pub(crate) fn question(exchange: &mut Exchange, config: &ForwardAuth) -> Result<
     Ok(dialect)
 }
 
-/// The last service of the stack where a proxy asks: yes, and who it is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tell;
-
-impl Service<Box<Exchange>> for Tell {
-    type Response = Answer;
-    type Error = Infallible;
-    type Future = Ready<Result<Answer, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mut exchange: Box<Exchange>) -> Self::Future {
-        let mut answer = Response::new(AnswerBody::nothing());
-        *answer.status_mut() = StatusCode::NO_CONTENT;
-        let ours = exchange.head.headers.drain();
-        let mut last = None;
-        for (name, value) in ours {
-            last = name.or(last);
-            if let Some(name) = &last
-                && name.as_str().starts_with("x-stagedoor-")
-            {
-                answer.headers_mut().insert(name.clone(), value);
-            }
+/// Yes, and who it is: what a proxy is told of a request that has passed the stack.
+pub(crate) fn tell(mut exchange: Box<Exchange>) -> Answer {
+    let mut answer = Response::new(AnswerBody::nothing());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    let ours = exchange.head.headers.drain();
+    let mut last = None;
+    for (name, value) in ours {
+        last = name.or(last);
+        if let Some(name) = &last
+            && name.as_str().starts_with("x-stagedoor-")
+        {
+            answer.headers_mut().insert(name.clone(), value);
         }
-        std::mem::take(&mut exchange.notes).apply(answer.headers_mut());
-        ready(Ok(answer))
     }
+    std::mem::take(&mut exchange.notes).apply(answer.headers_mut());
+    answer
 }
 
 /// Puts an answer into the asking proxy's dialect.

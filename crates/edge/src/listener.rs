@@ -23,11 +23,11 @@ use crate::config::Config;
 use crate::connections::{Order, Signal};
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::exchange::{Asked, ConnectionFacts, Exchange};
+use crate::exchange::{Asked, ConnectionFacts, Exchange, Refused};
 use crate::fields::Fields;
-use crate::forward_auth::{self, Tell};
+use crate::forward_auth;
 use crate::identity::HeaderKey;
-use crate::proxy::Forward;
+use crate::proxy::pass_on;
 use crate::recorder::{Ledger, Record, Recorder};
 use crate::routes::Found;
 use crate::stack::stack;
@@ -342,25 +342,42 @@ async fn answer(
         claim_fault: None,
         notes: crate::exchange::Notes::default(),
     });
-    let Ok(mut answer) = through(exchange).await;
+    let mut answer = through(exchange).await;
     answer.body_mut().keep_busy(busy);
     Ok(answer)
 }
 
-async fn through(mut exchange: Box<Exchange>) -> Result<Response<AnswerBody>, Infallible> {
-    let edge = Arc::clone(&exchange.edge);
-    let Some(config) = &edge.forward_auth else { return stack(Forward).call(exchange).await };
-    if exchange.head.uri.path() != config.path || exchange.record.flaw.is_some() {
-        return stack(Forward).call(exchange).await;
+async fn through(exchange: Box<Exchange>) -> Response<AnswerBody> {
+    let asking = exchange.edge.forward_auth.as_ref().is_some_and(|config| {
+        exchange.record.flaw.is_none() && exchange.head.uri.path() == config.path
+    });
+    if asking {
+        return Box::pin(asked(exchange)).await;
     }
-    match forward_auth::question(&mut exchange, config) {
-        Ok(dialect) => {
-            let Ok(answer) = Box::pin(stack(Tell).call(exchange)).await;
-            Ok(forward_auth::in_dialect(answer, dialect))
-        }
+    let Ok(decision) = stack().call(exchange).await;
+    match decision {
+        Ok(exchange) => pass_on(exchange).await,
+        Err(answer) => *answer,
+    }
+}
+
+/// Another proxy asks about a request.
+async fn asked(mut exchange: Box<Exchange>) -> Response<AnswerBody> {
+    let edge = Arc::clone(&exchange.edge);
+    let Some(config) = &edge.forward_auth else {
+        return exchange.refuse(Refused::new(404, "edge.no_route", "There is nothing here."));
+    };
+    let dialect = match forward_auth::question(&mut exchange, config) {
+        Ok(dialect) => dialect,
         Err(refused) => {
             exchange.observe(refused.code());
-            Ok(exchange.refuse(refused))
+            return exchange.refuse(refused);
         }
-    }
+    };
+    let Ok(decision) = stack().call(exchange).await;
+    let answer = match decision {
+        Ok(exchange) => forward_auth::tell(exchange),
+        Err(answer) => *answer,
+    };
+    forward_auth::in_dialect(answer, dialect)
 }

@@ -1,17 +1,14 @@
 //! Forwards what has passed the stack: to our own paths in this process, or to an upstream.
 //! Bodies stream both ways; nothing is gathered.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, COOKIE, FORWARDED, HOST, SET_COOKIE, VIA};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use tokio::time::Instant;
-use tower::{Service, ServiceExt as _};
+use tower::ServiceExt as _;
 use web::feed::{Protocol, Standing};
 
 use crate::body::{AnswerBody, BodyFault, RequestBody};
@@ -27,30 +24,15 @@ use crate::upstream::{FromUpstream, SendFault, Source, Upstream};
 #[derive(Clone, Debug)]
 pub struct RawHead(pub bytes::Bytes);
 
-/// The last service of the stack.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Forward;
-
-impl Service<Box<Exchange>> for Forward {
-    type Response = Answer;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Answer, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, exchange: Box<Exchange>) -> Self::Future {
-        match exchange.found.clone() {
-            Found::Route(entry) if exchange.record.websocket => {
-                Box::pin(async move { Ok(tunnel::open(exchange, entry).await) })
-            }
-            Found::Route(entry) => Box::pin(async move { Ok(forward(exchange, entry).await) }),
-            Found::Own => Box::pin(async move { Ok(own(exchange).await) }),
-            Found::OtherMethod | Found::Nothing => {
-                let refused = Refused::new(404, "edge.no_route", "There is nothing here.");
-                Box::pin(async move { Ok(exchange.refuse(refused)) })
-            }
+/// Answers a request that has passed the stack.
+pub(crate) async fn pass_on(exchange: Box<Exchange>) -> Answer {
+    match exchange.found.clone() {
+        // The usual way is not boxed: it is the one whose cost counts.
+        Found::Route(entry) if !exchange.record.websocket => forward(exchange, entry).await,
+        Found::Route(entry) => Box::pin(tunnel::open(exchange, entry)).await,
+        Found::Own => Box::pin(own(exchange)).await,
+        Found::OtherMethod | Found::Nothing => {
+            exchange.refuse(Refused::new(404, "edge.no_route", "There is nothing here."))
         }
     }
 }

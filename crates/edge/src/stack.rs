@@ -11,8 +11,8 @@
 //! 8. [`Fresh`]: whether what we know is fresh enough for a sensitive route
 //! 9. [`Told`]: the signed identity headers
 //!
-//! and behind them the service that forwards ([`crate::proxy::Forward`]) or that answers another
-//! proxy ([`crate::forward_auth::Tell`]).
+//! What has passed comes out at the other end, to be forwarded ([`crate::proxy`]) or told to
+//! another proxy ([`crate::forward_auth`]).
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -64,14 +64,35 @@ impl<C, S> Layer<S> for Step<C> {
     }
 }
 
-type Done = Ready<Result<Answer, Infallible>>;
+/// What the stack says: go on, or this answer.
+pub(crate) type Decision = Result<Box<Exchange>, Box<Answer>>;
+
+type Done = Ready<Result<Decision, Infallible>>;
+
+/// The end of the stack.
+#[derive(Clone, Copy)]
+struct Passed;
+
+impl Service<Box<Exchange>> for Passed {
+    type Response = Decision;
+    type Error = Infallible;
+    type Future = Done;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, exchange: Box<Exchange>) -> Done {
+        ready(Ok(Ok(exchange)))
+    }
+}
 
 impl<C, S> Service<Box<Exchange>> for Checked<C, S>
 where
     C: Check,
-    S: Service<Box<Exchange>, Response = Answer, Error = Infallible>,
+    S: Service<Box<Exchange>, Response = Decision, Error = Infallible>,
 {
-    type Response = Answer;
+    type Response = Decision;
     type Error = Infallible;
     type Future = Either<Done, S::Future>;
 
@@ -82,7 +103,7 @@ where
     fn call(&mut self, mut exchange: Box<Exchange>) -> Self::Future {
         match C::check(&mut exchange) {
             Ok(()) => Either::Right(self.inner.call(exchange)),
-            Err(refused) => Either::Left(ready(Ok(exchange.refuse(refused)))),
+            Err(refused) => Either::Left(ready(Ok(Err(Box::new(exchange.refuse(refused)))))),
         }
     }
 }
@@ -91,16 +112,9 @@ const fn step<C: Check>() -> Step<C> {
     Step(PhantomData)
 }
 
-/// The whole stack around a last service.
-pub(crate) fn stack<S>(
-    last: S,
-) -> impl Service<Box<Exchange>, Response = Answer, Error = Infallible, Future: Send + 'static> + Clone
-where
-    S: Service<Box<Exchange>, Response = Answer, Error = Infallible, Future: Send + 'static>
-        + Clone
-        + Send
-        + 'static,
-{
+/// The whole stack.
+pub(crate) fn stack()
+-> impl Service<Box<Exchange>, Response = Decision, Error = Infallible, Future: Send + 'static> {
     ServiceBuilder::new()
         .layer(step::<Facts>())
         .layer(step::<Blocked>())
@@ -111,7 +125,7 @@ where
         .layer(step::<Admitted>())
         .layer(step::<Fresh>())
         .layer(step::<Told>())
-        .service(last)
+        .service(Passed)
 }
 
 /// Who the client is, and what of its words may go on.
@@ -386,14 +400,14 @@ impl<S> Layer<S> for Known {
 
 impl<S> Service<Box<Exchange>> for Knowing<S>
 where
-    S: Service<Box<Exchange>, Response = Answer, Error = Infallible, Future: Send + 'static>
+    S: Service<Box<Exchange>, Response = Decision, Error = Infallible, Future: Send + 'static>
         + Clone
         + Send
         + 'static,
 {
-    type Response = Answer;
+    type Response = Decision;
     type Error = Infallible;
-    type Future = Either<S::Future, BoxFuture<'static, Result<Answer, Infallible>>>;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Decision, Infallible>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
