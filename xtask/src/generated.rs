@@ -2,7 +2,7 @@
 //! reference, OpenAPI, event catalogue. A check makes them anew and compares; `cargo xtask bless`
 //! writes them, so that a change of what the house promises shows in its diff.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
@@ -27,9 +27,10 @@ const GENERATED: &[Generated] = &[
 /// # Errors
 /// Names each file that is not, with the first line that differs.
 pub(crate) fn check(house: &House) -> Result<String> {
+    let binary = binary(house)?;
     let mut stale = 0;
     for generated in GENERATED {
-        let printed = print(house, generated)?;
+        let printed = print(house, &binary, generated)?;
         let path = house.root.join(generated.file);
         let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
         if let Some(difference) = difference(&checked_in, &printed) {
@@ -48,8 +49,9 @@ pub(crate) fn check(house: &House) -> Result<String> {
 /// # Errors
 /// Where the binary does not print one, or tests fail for another reason.
 pub(crate) fn bless(house: &House) -> Result<String> {
+    let binary = binary(house)?;
     for generated in GENERATED {
-        let printed = print(house, generated)?;
+        let printed = print(house, &binary, generated)?;
         let path = house.root.join(generated.file);
         std::fs::write(&path, printed)?;
         say::line(format!("wrote {}", generated.file));
@@ -60,20 +62,25 @@ pub(crate) fn bless(house: &House) -> Result<String> {
     ))
 }
 
-fn print(house: &House, generated: &Generated) -> Result<String> {
-    let printed = house.output(house.command(binary(house)?, generated.args))?;
+fn print(house: &House, binary: &Path, generated: &Generated) -> Result<String> {
+    let printed = house.output(house.command(binary, generated.args))?;
     if printed.trim().is_empty() {
         bail!("`stagedoor {}` prints nothing", generated.args.join(" "));
     }
     Ok(printed)
 }
 
-/// The binary of the `dev` profile, built where it is stale.
+/// The binary of the `dev` profile, built where it is stale. Built with everything else: alone, its
+/// dependencies would have other features and be compiled once more.
 ///
 /// # Errors
 /// Where it does not build.
 pub(crate) fn binary(house: &House) -> Result<PathBuf> {
-    house.output(house.cargo(&["build", "--quiet", "--package", "stagedoor"]))?;
+    let mut args = vec!["build", "--quiet", "--workspace", "--all-targets"];
+    if house.ci {
+        args.push("--locked");
+    }
+    house.output(house.cargo(&args))?;
     Ok(house.target.join("debug").join("stagedoor"))
 }
 
