@@ -237,12 +237,23 @@ impl House {
         Ok(())
     }
 
-    /// What the served routes need, for one of the two sites.
-    pub(crate) fn app(&self, site: Site) -> App {
-        let callers = Arc::new(HouseCallers {
+    /// What the routes behind the shop's door need.
+    pub(crate) fn shop_app(&self) -> App {
+        let callers = HouseCallers {
             sessions: SessionCallers(self.identity.clone()),
             services: Services::new(self.access.clone()),
-        });
+        };
+        let shop = &self.config.shop;
+        self.app(Site::shop(&shop.name, &shop.public_url), Arc::new(callers))
+    }
+
+    /// What the console's routes need: staff sessions of its own sign-in, and nothing else counts.
+    pub(crate) fn console_app(&self, public_url: &str) -> App {
+        let callers = console::OperatorCallers(self.identity.clone());
+        self.app(Site::console(&self.config.shop.name, public_url), Arc::new(callers))
+    }
+
+    fn app(&self, site: Site, callers: Arc<dyn Callers>) -> App {
         let key = Secret::new(self.vault.blind("web.csrf", b"form tokens"));
         App::new(Arc::clone(&self.clock), Arc::clone(&self.entropy), callers, Csrf::new(&key), site)
     }

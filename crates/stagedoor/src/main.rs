@@ -5,6 +5,8 @@ mod cli;
 mod command;
 mod config;
 mod demo;
+#[cfg(test)]
+mod doors;
 mod events;
 mod house;
 mod log_http;

@@ -74,3 +74,21 @@ impl Scratch {
         connection.rows(text, Vec::new()).await.expect("the server obeys");
     }
 }
+
+/// Gives a test the URL of an empty PostgreSQL database that is dropped afterwards; says so and
+/// passes where no server answers, unless in CI.
+///
+/// # Panics
+/// Where the test does, or in CI where no server answers.
+pub fn with_postgres(test: impl FnOnce(&str)) {
+    let runtime = crate::world::runtime();
+    let Some((scratch, url)) = runtime.block_on(async {
+        let mut scratch = Scratch::open().await?;
+        let url = scratch.make().await;
+        Some((scratch, url))
+    }) else {
+        return;
+    };
+    test(&url);
+    runtime.block_on(scratch.drop_all());
+}

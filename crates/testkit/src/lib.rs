@@ -21,7 +21,7 @@ mod world;
 
 pub use attack::Copy;
 pub use clock::{SeededEntropy, TestClock};
-pub use database::postgres_url;
+pub use database::{postgres_url, with_postgres};
 pub use world::{Room, World};
 
 /// Runs an async test in a world on SQLite, and again in one on PostgreSQL. `room` is a function

@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
 use edge::{Bounds, Certificates, Edge, Issuer, Running, Tls};
 use kernel::Secret;
 use tracing_subscriber::EnvFilter;
-use web::Site;
 use web::feed::{Hub, Observations, RouteTable, Snapshot};
 
 use crate::config::{Loaded, LogConfig, LogFormat, read_secret};
@@ -77,6 +75,8 @@ impl Served {
         let certificates = certificates(&house)?;
         let door = start_door(&house, certificates.clone(), Arc::clone(&observations)).await?;
         let console = start_console(&house, certificates, observations).await?;
+        // The door holds sensitive routes closed until it has heard that the source answers.
+        house.publisher.beat();
         Ok(Self { door, console, tasks, house })
     }
 
@@ -110,8 +110,7 @@ async fn start_door(
 ) -> anyhow::Result<Running> {
     let config = &house.config;
     let assembled = door_routes(house)?;
-    let site = Site::shop(&config.shop.name, &config.shop.public_url);
-    let core = web::serve_stack(assembled.router, house.app(site));
+    let core = web::serve_stack(assembled.router, house.shop_app());
     let tls12 = config.tls.tls12;
     let tls = (!config.listen.plain).then_some(Tls { certificates, tls12 });
     let forward_auth = config.forward_auth.as_ref().map(|forward| {
@@ -151,8 +150,8 @@ async fn start_console(
 ) -> anyhow::Result<Running> {
     let config = &house.config;
     let address = config.listen.console;
-    let site = Site::console(&config.shop.name, &format!("https://{}", shown(address)));
-    let core: Router = web::serve_stack(console_router(house)?, house.app(site));
+    let app = house.console_app(&format!("https://{}", shown(address)));
+    let core = web::serve_stack(console_routes(house)?.router, app);
     let own = ["/console", "/assets"].map(str::to_owned).to_vec();
     let table = RouteTable { own_prefixes: own, ..RouteTable::default() };
     let snapshot = Snapshot::new(Arc::new(table), Arc::default());
@@ -247,7 +246,8 @@ pub(crate) async fn told_to_stop() {
     }
 }
 
-fn console_router(house: &House) -> anyhow::Result<Router> {
+/// Everything that the console answers, with its document.
+pub(crate) fn console_routes(house: &House) -> anyhow::Result<web::api::Assembled> {
     let rooms = [
         console::routes(console::Console::open(console::Parts {
             spine: house.spine.clone(),
@@ -258,5 +258,5 @@ fn console_router(house: &House) -> anyhow::Result<Router> {
         })),
         web::assets::routes(),
     ];
-    Ok(web::api::assemble("Stagedoor console", env!("CARGO_PKG_VERSION"), rooms)?.router)
+    Ok(web::api::assemble("Stagedoor console", env!("CARGO_PKG_VERSION"), rooms)?)
 }

@@ -44,13 +44,14 @@ fn in_words(file: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
     let line = error.span().map_or(1, |span| {
         text.get(..span.start).unwrap_or_default().bytes().filter(|byte| *byte == b'\n').count() + 1
     });
+    let shown = text.lines().nth(line - 1).unwrap_or_default().trim();
     let words = error.message();
     let mend = if words.contains("unknown field") {
         ": remove it or mend its spelling; `stagedoor docs config` lists every key"
     } else {
         ""
     };
-    anyhow::anyhow!("{}:{line}: {words}{mend}", file.display())
+    anyhow::anyhow!("{}:{line}: `{shown}`: {words}{mend}", file.display())
 }
 
 impl Config {
