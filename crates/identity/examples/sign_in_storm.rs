@@ -2,13 +2,13 @@
 //! what the same cores can hash at all, measured in the same run.
 //!
 //! `cargo run --example sign_in_storm -- [sqlite|postgres] [people]`. Prints the share of the
-//! ceiling, how many were refused and how fast, and the peak of resident memory.
+//! ceiling, how many were refused and how fast, and how much memory it took.
 
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use identity::{
     AccountKind, AttemptConfig, Budget, Client, Error, Identity, IdentityConfig, OpenAccount,
     Parts, SignIn,
@@ -42,10 +42,12 @@ async fn ceiling() -> f64 {
     for _ in 0..cores {
         workers.spawn_blocking(move || {
             let params = Params::new(19_456, 2, 1, Some(32)).unwrap_or_default();
+            let mut memory = vec![Block::new(); params.block_count()];
             let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+            let (text, salt) = (PASSWORD.as_bytes(), [7; 16]);
             let mut out = [0; 32];
             for _ in 0..CEILING_HASHES / cores {
-                let _ = argon.hash_password_into(PASSWORD.as_bytes(), &[7; 16], &mut out);
+                let _ = argon.hash_password_into_with_memory(text, &salt, &mut out, &mut memory);
             }
         });
     }
@@ -102,6 +104,7 @@ async fn storm(world: &World, people: usize) -> Result<(), Error> {
     };
     identity.open_account(&world.ctx(Actor::Operator { id: None }), account).await?;
     let ceiling = ceiling().await;
+    let before_mb = resident_mb();
     let begun = SystemClock.now();
     let mut storm = tokio::task::JoinSet::new();
     for _ in 0..people {
@@ -109,8 +112,12 @@ async fn storm(world: &World, people: usize) -> Result<(), Error> {
         let ctx = Ctx::new(Actor::Nobody, now, Arc::new(SystemEntropy));
         storm.spawn(one(identity.clone(), ctx));
     }
-    let outcomes: Vec<Outcome> =
-        storm.join_all().await.into_iter().collect::<Result<_, Error>>()?;
+    let mut outcomes = Vec::with_capacity(people);
+    let mut highest_mb = 0;
+    while let Some(joined) = storm.join_next().await {
+        highest_mb = highest_mb.max(resident_mb());
+        outcomes.push(joined.map_err(|_| Error::Broken("a task was lost"))??);
+    }
     let took = SystemClock.now().since(begun);
     let refused = outcomes.iter().filter(|outcome| outcome.refused);
     let refused_slowest = refused.clone().map(|outcome| outcome.took).max().unwrap_or_default();
@@ -119,18 +126,17 @@ async fn storm(world: &World, people: usize) -> Result<(), Error> {
     let rate = served as f64 / took.as_secs_f64();
     say(&format!(
         "{people} at once: {served} served, slowest {slowest:.2?}; {} refused, slowest \
-         {refused_slowest:.2?}; {rate:.1}/s of a ceiling of {ceiling:.1}/s: {:.0} %; peak {} MB",
+         {refused_slowest:.2?}; {rate:.1}/s of a ceiling of {ceiling:.1}/s: {:.0} %; {before_mb} MB resident before, {highest_mb} MB at most",
         refused.count(),
         100.0 * rate / ceiling,
-        peak_mb(),
     ));
     Ok(())
 }
 
-/// The peak of resident memory, MB; 0 where the system does not tell.
-fn peak_mb() -> u64 {
+/// Resident memory, MB; 0 where the system does not tell.
+fn resident_mb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
     kib.unwrap_or(0) / 1_024
 }

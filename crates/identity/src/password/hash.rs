@@ -14,6 +14,7 @@ use kernel::{Clock, Ctx, Secret};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::memory::Memory;
 use super::phc::{Cost, HASH_BYTES, Phc, SALT_BYTES};
 use super::policy::Password;
 use crate::config::PasswordConfig;
@@ -36,6 +37,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     queue: Queue,
     workers: Arc<Semaphore>,
+    memory: Memory,
     /// Hashes that want in or are at work.
     inside: AtomicU32,
     /// A moving mean of what one hash takes, µs.
@@ -79,10 +81,9 @@ impl Queue {
     }
 }
 
-/// Counts one who is inside, until dropped.
-struct Place {
+/// A place in the queue, for one hash or two of one sign-in; given back when dropped.
+pub(crate) struct Place {
     shared: Arc<Shared>,
-    _worker: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Place {
@@ -121,6 +122,7 @@ impl Hasher {
                 clock,
                 queue,
                 workers: Arc::new(Semaphore::new(usize::try_from(workers).unwrap_or(1))),
+                memory: Memory::default(),
                 inside: AtomicU32::new(0),
                 took_us: AtomicU64::new(COST_FIRST_US),
                 done: AtomicU64::new(0),
@@ -132,6 +134,57 @@ impl Hasher {
     ///
     /// # Errors
     /// [`Error::Busy`] where the queue is too long.
+    pub(crate) async fn hash(
+        &self,
+        ctx: &Ctx,
+        password: &Password,
+    ) -> Result<Secret<String>, Error> {
+        self.place()?.hash(ctx, password).await
+    }
+
+    /// Compares a password with a stored hash.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], or [`Error::Broken`] where the stored text cannot be read.
+    pub(crate) async fn verify(
+        &self,
+        password: &Password,
+        stored: &Secret<String>,
+    ) -> Result<Verdict, Error> {
+        self.place()?.verify(password, stored).await
+    }
+
+    /// A place in the queue, before any other work is done for the one who asks: who would have to
+    /// wait too long is refused at once, and costs nothing.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where the queue is too long.
+    pub(crate) fn place(&self) -> Result<Place, Error> {
+        let shared = Arc::clone(&self.shared);
+        let inside = shared.inside.fetch_add(1, Ordering::Relaxed);
+        let place = Place { shared };
+        self.shared.queue.admit(inside, self.shared.took_us.load(Ordering::Relaxed))?;
+        Ok(place)
+    }
+
+    /// Hashes made since the start: a metric, and what the tests of equal cost count.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.shared.done.load(Ordering::Relaxed)
+    }
+
+    /// Hashes that wait or are at work now.
+    #[must_use]
+    pub fn inside(&self) -> u32 {
+        self.shared.inside.load(Ordering::Relaxed)
+    }
+}
+
+impl Place {
+    /// Hashes a new password, as a PHC string.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where no worker becomes free in time.
     pub(crate) async fn hash(
         &self,
         ctx: &Ctx,
@@ -158,7 +211,7 @@ impl Hasher {
         Ok(Verdict { right, stale: phc.cost != self.shared.cost })
     }
 
-    /// Spends what [`Hasher::verify`] spends, for an account that does not exist: the answer takes
+    /// Spends what [`Place::verify`] spends, for an account that does not exist: the answer takes
     /// the same time.
     ///
     /// # Errors
@@ -169,31 +222,12 @@ impl Hasher {
         Ok(Verdict { right: false, stale: false })
     }
 
-    /// Hashes made since the start: a metric, and what the tests of equal cost count.
-    #[must_use]
-    pub fn done(&self) -> u64 {
-        self.shared.done.load(Ordering::Relaxed)
-    }
-
-    /// Hashes that wait or are at work now.
-    #[must_use]
-    pub fn inside(&self) -> u32 {
-        self.shared.inside.load(Ordering::Relaxed)
-    }
-
-    async fn enter(&self) -> Result<Place, Error> {
-        let shared = Arc::clone(&self.shared);
-        let inside = shared.inside.fetch_add(1, Ordering::Relaxed);
-        let mut place = Place { shared, _worker: None };
-        let queue = self.shared.queue;
-        queue.admit(inside, self.shared.took_us.load(Ordering::Relaxed))?;
+    async fn worker(&self) -> Result<OwnedSemaphorePermit, Error> {
         let worker = Arc::clone(&self.shared.workers).acquire_owned();
-        let worker = tokio::time::timeout(queue.wait_max, worker)
+        tokio::time::timeout(self.shared.queue.wait_max, worker)
             .await
             .map_err(|_| Error::Busy { retry_after_s: 2 })?
-            .map_err(|_| Error::Broken("the hashing pool is closed"))?;
-        place._worker = Some(worker);
-        Ok(place)
+            .map_err(|_| Error::Broken("the hashing pool is closed"))
     }
 
     async fn run(
@@ -202,10 +236,16 @@ impl Hasher {
         salt: [u8; SALT_BYTES],
         cost: Cost,
     ) -> Result<[u8; HASH_BYTES], Error> {
-        let place = self.enter().await?;
+        let worker = self.worker().await?;
         let text = Secret::new(password.expose().to_owned());
-        // The place goes along: a client that hangs up does not free a worker that still works.
-        tokio::task::spawn_blocking(move || place.shared.work(&text, &salt, cost))
+        let shared = Arc::clone(&self.shared);
+        // The worker goes along: a client that hangs up does not free one that still works.
+        let work = move || {
+            let hash = shared.work(&text, &salt, cost);
+            drop(worker);
+            hash
+        };
+        tokio::task::spawn_blocking(work)
             .await
             .map_err(|_| Error::Broken("a hashing worker was lost"))?
     }
@@ -229,9 +269,16 @@ impl Shared {
         )
         .map_err(|_| Error::Broken("argon2 refuses its pepper"))?;
         let mut hash = [0; HASH_BYTES];
-        argon
-            .hash_password_into(text.expose().as_bytes(), salt, &mut hash)
-            .map_err(|_| Error::Broken("argon2 refuses a password"))?;
+        let mut memory = self.memory.take(argon.params().block_count());
+        let done = argon.hash_password_into_with_memory(
+            text.expose().as_bytes(),
+            salt,
+            &mut hash,
+            &mut memory,
+        );
+        let others = self.inside.load(Ordering::Relaxed).saturating_sub(1);
+        self.memory.give(memory, others, self.queue.workers);
+        done.map_err(|_| Error::Broken("argon2 refuses a password"))?;
         self.done.fetch_add(1, Ordering::Relaxed);
         let took = self.clock.now().since(begun).as_micros();
         let took = u64::try_from(took).unwrap_or(u64::MAX);
@@ -271,9 +318,13 @@ mod tests {
         assert_eq!(right, Verdict { right: true, stale: false });
         let wrong = hasher.verify(&typed("tin lamp over the key"), &stored).await.unwrap();
         assert!(!wrong.right);
-        assert!(!hasher.verify_nothing(&typed("tin lamp over the quay")).await.unwrap().right);
+        let place = hasher.place().unwrap();
+        let nothing = place.verify_nothing(&typed("tin lamp over the quay")).await.unwrap();
+        assert!(!nothing.right);
+        drop(place);
         assert_eq!(hasher.done(), 4);
         assert_eq!(hasher.inside(), 0);
+        assert_eq!(hasher.shared.memory.kept(), 0);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 mod change;
 mod common;
 mod hash;
+mod memory;
 mod phc;
 mod policy;
 pub(crate) mod store;
@@ -12,7 +13,7 @@ use spine::{Place, Tx, args};
 
 pub use change::{ChangePassword, ConfirmPassword};
 pub use hash::Hasher;
-pub(crate) use hash::Verdict;
+pub(crate) use hash::{Place as HashingPlace, Verdict};
 pub(crate) use policy::{About, Password};
 pub use policy::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
 

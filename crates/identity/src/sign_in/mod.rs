@@ -14,7 +14,7 @@ use crate::attempt::Bucket;
 use crate::email::Email;
 use crate::error::Error;
 use crate::events;
-use crate::password::{Password, Verdict, store as password};
+use crate::password::{HashingPlace, Password, Verdict, store as password};
 use crate::refresh::AppTokens;
 use crate::room::Identity;
 use crate::session::{Client, Opened};
@@ -101,10 +101,11 @@ impl Identity {
         let SignIn { email, password, client } = command;
         let email = Email::parse(&email)?;
         let typed = Password::typed("password", &password)?;
+        let place = self.hasher().place()?;
         let buckets = self.sign_in_buckets(ctx, &email);
         self.charge(ctx, &buckets).await?;
         let found = self.find(&email).await?;
-        let verdict = match self.verify(&typed, found.as_ref()).await {
+        let verdict = match self.verify(&place, &typed, found.as_ref()).await {
             Ok(verdict) => verdict,
             Err(error) => {
                 // Not judged: the attempt does not count.
@@ -114,6 +115,7 @@ impl Identity {
         };
         match judge(found.as_ref().map(|found| found.account.state), verdict.right) {
             Some(reason) => {
+                drop(place);
                 self.tell_failure(ctx, &email, found.as_ref(), (reason, client)).await?;
                 Err(Error::SignInRefused)
             }
@@ -125,7 +127,7 @@ impl Identity {
                     self.tell_failure(ctx, &email, Some(&found), why).await?;
                     return Err(Error::NotStaff);
                 }
-                self.right(ctx, found, &typed, verdict).await
+                self.right(ctx, found, (&typed, verdict), &place).await
             }
         }
     }
@@ -149,24 +151,29 @@ impl Identity {
     }
 
     /// One hash, whoever is asked for.
-    async fn verify(&self, typed: &Password, found: Option<&Found>) -> Result<Verdict, Error> {
+    async fn verify(
+        &self,
+        place: &HashingPlace,
+        typed: &Password,
+        found: Option<&Found>,
+    ) -> Result<Verdict, Error> {
         if let Some(Found { account, password: Some(password) }) = found {
             self.resolve_account(account.id).await?;
             let hash = self.open_hash(account.id, &password.hash_sealed)?;
-            return self.hasher().verify(typed, &hash).await;
+            return place.verify(typed, &hash).await;
         }
-        self.hasher().verify_nothing(typed).await
+        place.verify_nothing(typed).await
     }
 
     async fn right(
         &self,
         ctx: &Ctx,
         found: Found,
-        typed: &Password,
-        verdict: Verdict,
+        (typed, verdict): (&Password, Verdict),
+        place: &HashingPlace,
     ) -> Result<Right, Error> {
         let rehash = match (verdict.stale, &found.password) {
-            (true, Some(old)) => Some((old.version, self.hasher().hash(ctx, typed).await?)),
+            (true, Some(old)) => Some((old.version, place.hash(ctx, typed).await?)),
             (true, None) | (false, _) => None,
         };
         Ok(Right { account: found.account, rehash })

@@ -16,6 +16,7 @@ use crate::email::Email;
 use crate::error::Error;
 use crate::events;
 use crate::mail::Letter;
+use crate::password::HashingPlace;
 use crate::room::Identity;
 use crate::ticket::{Issue, Purpose};
 
@@ -74,9 +75,10 @@ impl Identity {
     /// [`Error::Invalid`] with every wrong field; [`Error::Limited`] where one client asks too
     /// often; [`Error::Busy`].
     pub async fn sign_up(&self, ctx: &Ctx, command: SignUp) -> Result<(), Error> {
+        let place = self.hasher().place()?;
         let client = self.client_bucket(ctx, "open", self.config().attempts.open);
         self.charge(ctx, &[client]).await?;
-        let parsed = self.parse_sign_up(ctx, command).await?;
+        let parsed = self.parse_sign_up(ctx, command, place).await?;
         let mut read = self.spine().read().await?;
         let index = self.email_index(&parsed.email);
         let known: Option<store::Account> = read.maybe(&store::FIND_BY_EMAIL, args![index]).await?;
@@ -92,7 +94,12 @@ impl Identity {
 
     /// Reads every field, so that all problems are told at once, and hashes the password: also
     /// where the address turns out to be known, so that both cost the same.
-    async fn parse_sign_up(&self, ctx: &Ctx, command: SignUp) -> Result<Parsed, Error> {
+    async fn parse_sign_up(
+        &self,
+        ctx: &Ctx,
+        command: SignUp,
+        place: HashingPlace,
+    ) -> Result<Parsed, Error> {
         let SignUp { kind, email, name, password } = command;
         let mut problems = Vec::new();
         if kind == AccountKind::Staff || !self.config().sign_up_kinds.contains(&kind) {
@@ -108,7 +115,7 @@ impl Identity {
         };
         match self.choose(&password, &email) {
             Ok(chosen) if problems.is_empty() => {
-                let hash = self.hasher().hash(ctx, &chosen).await?;
+                let hash = place.hash(ctx, &chosen).await?;
                 Ok(Parsed { email, name, kind, hash })
             }
             Ok(_) => Err(Error::Invalid(problems)),
