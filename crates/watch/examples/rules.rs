@@ -1,6 +1,6 @@
 //! How many events the rule engine takes in one second of one core: the built-in rules over a
-//! million decoded events of a made-up shop with honest people, a carrier's NAT, sprayers and a slow
-//! attack. `cargo run --release -p watch --example rules`
+//! million decoded events of a made-up shop with honest people, a carrier's NAT, sprayers and a
+//! slow attack. `cargo run --release -p watch --example rules`
 //!
 //! Counted is the processor time of this thread (Linux), so that a loaded machine does not lie.
 //! Reading the log, opening sealed parts and blinding ids are outside, as parsing is in the figures

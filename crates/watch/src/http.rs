@@ -4,18 +4,18 @@
 use axum::extract::State;
 use kernel::{AccountId, SessionId};
 use serde::{Deserialize, Serialize};
-use spine::{ActionKind, Recorded};
+use spine::ActionKind;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use web::{Admin, Auditor, Cursor, Json, Listing, Operator, Path, Problem, Query, Staff, Support};
 
-use crate::alert::{Alert, AlertId, AlertState, Verdict, Why};
-use crate::answer::{Answer, AnswerId, AnswerState, Ask, BY_A_PERSON, TTL_MAX_S};
+use crate::alert::{AlertId, AlertState, Verdict};
+use crate::answer::{AnswerId, AnswerState, Ask, BY_A_PERSON, TTL_MAX_S};
 use crate::error::Error;
 use crate::replay::WouldFire;
 use crate::room::Watch;
-use crate::rule::{Key, Measure, Severity, Trigger};
+use crate::view::{AlertView, AnswerView, RuleView, WhyView};
 
 /// The routes of this room, for the operators' listener.
 pub fn routes(watch: Watch) -> OpenApiRouter {
@@ -44,169 +44,6 @@ fn all() -> OpenApiRouter<Watch> {
 
 const DEFAULT_ROWS: i64 = 50;
 const REPLAY_HOURS_MAX: u32 = 24 * 31;
-
-/// A rule, its numbers, and what it did in the last 24 hours.
-#[derive(Debug, Serialize, ToSchema)]
-struct RuleView {
-    name: &'static str,
-    words: &'static str,
-    /// Technique of MITRE ATT&CK.
-    attack: &'static str,
-    severity: Severity,
-    key: Key,
-    measure: Measure,
-    trigger: Trigger,
-    threshold: u32,
-    window_s: u32,
-    share_percent: u32,
-    /// What it asks for; empty for an alert only.
-    answers: Vec<&'static str>,
-    budget_per_hour: u32,
-    answer_ttl_s: u32,
-    /// Whether it only tells what it would ask for.
-    dry_run: bool,
-    /// When dry run ends by itself (RFC 3339).
-    dry_run_until: Option<String>,
-    fired: i64,
-    asked: i64,
-    would_have_asked: i64,
-    withheld: i64,
-}
-
-/// An alert, as far as it stands in the clear.
-#[derive(Debug, Serialize, ToSchema)]
-struct AlertView {
-    id: String,
-    rule: String,
-    severity: Severity,
-    state: AlertState,
-    verdict: Option<Verdict>,
-    /// The account that it is about.
-    account: Option<String>,
-    /// How often its rule fired.
-    times: i64,
-    /// What was measured the last time.
-    amount: i64,
-    first_at: String,
-    last_at: String,
-}
-
-impl From<Alert> for AlertView {
-    fn from(alert: Alert) -> Self {
-        let account = match alert.subject {
-            spine::Subject::Account(id) => Some(id.to_string()),
-            spine::Subject::Day(_) | spine::Subject::House => None,
-        };
-        Self {
-            id: alert.id.to_string(),
-            rule: alert.rule,
-            severity: alert.severity,
-            state: alert.state,
-            verdict: alert.verdict,
-            account,
-            times: alert.times,
-            amount: alert.amount,
-            first_at: alert.first_at.to_string(),
-            last_at: alert.last_at.to_string(),
-        }
-    }
-}
-
-/// An event that led to an alert.
-#[derive(Debug, Serialize, ToSchema)]
-struct EvidenceView {
-    id: String,
-    kind: String,
-    at: String,
-    account: Option<String>,
-    address: Option<String>,
-    agent: Option<String>,
-    /// Whether its sealed part can still be read.
-    readable: bool,
-}
-
-impl From<Recorded> for EvidenceView {
-    fn from(event: Recorded) -> Self {
-        let origin = event.origin();
-        Self {
-            id: event.id.to_string(),
-            at: event.at.to_string(),
-            account: event.account().map(|account| account.to_string()),
-            address: origin.address.map(|address| address.to_string()),
-            agent: origin.agent,
-            readable: matches!(event.sealed, spine::Opened::Whole(_)),
-            kind: event.kind,
-        }
-    }
-}
-
-/// An answer.
-#[derive(Debug, Serialize, ToSchema)]
-struct AnswerView {
-    id: String,
-    alert: Option<String>,
-    /// The rule that asked, or `person`.
-    rule: String,
-    action: String,
-    state: AnswerState,
-    account: Option<String>,
-    session: Option<String>,
-    address: Option<String>,
-    asked_at: String,
-    /// When it ends by itself.
-    until: Option<String>,
-}
-
-impl From<Answer> for AnswerView {
-    fn from(answer: Answer) -> Self {
-        Self {
-            id: answer.id.to_string(),
-            alert: answer.alert.map(|id| id.to_string()),
-            rule: answer.rule,
-            action: answer.action,
-            state: answer.state,
-            account: answer.account.map(|id| id.to_string()),
-            session: answer.session.map(|id| id.to_string()),
-            address: answer.address.map(|address| address.to_string()),
-            asked_at: answer.asked_at.to_string(),
-            until: answer.until.map(|until| until.to_string()),
-        }
-    }
-}
-
-/// Why an alert was raised.
-#[derive(Debug, Serialize, ToSchema)]
-struct WhyView {
-    alert: AlertView,
-    /// What its rule finds, in words.
-    words: Option<&'static str>,
-    /// The client of the last event; none where the key of the details is gone.
-    address: Option<String>,
-    bad: Option<u32>,
-    good: Option<u32>,
-    threshold: Option<u32>,
-    window_s: Option<u32>,
-    events: Vec<EvidenceView>,
-    answers: Vec<AnswerView>,
-}
-
-impl From<Why> for WhyView {
-    fn from(why: Why) -> Self {
-        let rule = crate::rules::RULES.iter().find(|rule| rule.name == why.alert.rule);
-        let details = why.details.as_ref();
-        Self {
-            words: rule.map(|rule| rule.words),
-            address: details.and_then(|d| d.address).map(|address| address.to_string()),
-            bad: details.map(|d| d.bad),
-            good: details.map(|d| d.good),
-            threshold: details.map(|d| d.threshold),
-            window_s: details.map(|d| d.window_s),
-            events: why.events.into_iter().map(EvidenceView::from).collect(),
-            answers: why.answers.into_iter().map(AnswerView::from).collect(),
-            alert: why.alert.into(),
-        }
-    }
-}
 
 fn rows_of<T>(limit: Option<i64>, field: &'static str, read: T) -> Result<(i64, T), Problem> {
     let limit = limit.unwrap_or(DEFAULT_ROWS);
@@ -305,8 +142,9 @@ fn cut<T>(rows: Vec<T>, limit: i64, id: fn(&T) -> String) -> Listing<T> {
 }
 
 /// Why an alert was raised: its details, the events that led to it, and what followed.
-#[utoipa::path(get, path = "/v1/watch/alerts/{id}", operation_id = "watch.show_alert", tag = "watch",
-    params(("id" = String, Path)), responses((status = 200, body = WhyView), (status = 404)),
+#[utoipa::path(get, path = "/v1/watch/alerts/{id}", operation_id = "watch.show_alert",
+    tag = "watch", params(("id" = String, Path)),
+    responses((status = 200, body = WhyView), (status = 404)),
     extensions(("x-effect" = json!("none")), ("x-access" = json!("operator:support"))))]
 async fn show_alert(
     State(watch): State<Watch>,
@@ -327,7 +165,8 @@ const DONE: Json<Done> = Json(Done { done: true });
 /// Says that somebody takes care of an alert.
 #[utoipa::path(post, path = "/v1/watch/alerts/{id}/acknowledge",
     operation_id = "watch.acknowledge_alert", tag = "watch",
-    params(("id" = String, Path)), responses((status = 200, body = Done), (status = 404), (status = 409)),
+    params(("id" = String, Path)),
+    responses((status = 200, body = Done), (status = 404), (status = 409)),
     extensions(("x-effect" = json!("fact")), ("x-access" = json!("operator:support"))))]
 async fn acknowledge_alert(
     State(watch): State<Watch>,

@@ -3,13 +3,13 @@
 //! **What it guards.** Accounts against guessed, sprayed and stolen passwords and stolen tokens;
 //! the shop against floods; honest people against rules that are wrong.
 //!
-//! **Way in.** [`Watch::open`] once a node; the program runs it as a [`spine::Consumer`]; [`routes`]
-//! for operators; [`Watch::ask`] where a person asks for an answer; [`Watch::observe`] for what the
-//! edge saw; [`replay::replay`] to try rules on history.
+//! **Way in.** [`Watch::open`] once a node; the program runs it as a [`spine::Consumer`];
+//! [`routes`] for operators; [`Watch::ask`] where a person asks for an answer; [`Watch::observe`]
+//! for what the edge saw; [`replay::replay`] to try rules on history.
 //!
 //! **Nouns.** A *rule* is data ([`Rule`]); a *window* is what a rule remembers of one key; an
-//! *alert* is what a person sees; an *answer* is what is asked of another room, which obeys and tells
-//! `….response_applied`.
+//! *alert* is what a person sees; an *answer* is what is asked of another room, which obeys and
+//! tells `….response_applied`.
 //!
 //! # Promises
 //! - **A1** a rule fires exactly where the plain reading of its numbers says, within windows of
@@ -17,17 +17,18 @@
 //! - **A2** each event is counted once: through restarts, batches that are delivered again, and
 //!   nodes that race; counts, alerts and answers are committed with the cursor, or not at all (only
 //!   successes of clients that never failed are forgotten by a restart);
-//! - **A3** no rule locks an owner out: what happens *to* an account asks it for a proof at the most,
-//!   and ends its sessions only where somebody got in;
+//! - **A3** no rule locks an owner out: what happens *to* an account asks it for a proof at the
+//!   most, and ends its sessions only where somebody got in;
 //! - **A4** memory is bounded, and a flood of one sort of key hides nothing of another sort;
-//! - **A5** one attack is one answer, and one alert a rule: a key that was answered is quiet until the
-//!   answer ends, whichever rule asked, and what is found of it within a day is counted on the alert
-//!   that stands;
-//! - **A6** an answer of a rule has passed the allow list, the off switch and the rule's budget in its
-//!   own transaction; after the switch is turned no answer commits that has not seen it;
-//! - **A7** every answer to a client ends by itself; a rule that is new here only tells what it would
-//!   have done, for its first days;
-//! - **A8** addresses and evidence are sealed; nothing of an erased person stays readable or findable.
+//! - **A5** one attack is one answer, and one alert a rule: a key that was answered is quiet until
+//!   the answer ends, whichever rule asked, and what is found of it within a day is counted on the
+//!   alert that stands;
+//! - **A6** an answer of a rule has passed the allow list, the off switch and the rule's budget in
+//!   its own transaction; after the switch is turned no answer commits that has not seen it;
+//! - **A7** every answer to a client ends by itself; a rule that is new here only tells what it
+//!   would have done, for its first days;
+//! - **A8** addresses and evidence are sealed; nothing of an erased person stays readable or
+//!   findable.
 //!
 //! # Tables
 //! `watch_alert`, `watch_answer`, `watch_switch` (facts); `watch_gate`, `watch_budget`,
@@ -59,18 +60,20 @@
 //! | `operator_failures` | 5 in 15 min | an operator with caps lock | it only alerts |
 //! | `limit_flood` | 5,000 refusals in 5 min | 1,000 viewers of one NAT that reload five times each | the edge refused them already; the block is 15 min, and the carrier's net belongs on the allow list of a shop that meets this |
 //!
-//! All clients whose address is unknown, and all that come through a proxy that is not trusted, look
-//! like one: configure trusted proxies before a rule may act, and put the proxies on the allow list.
+//! All clients whose address is unknown, and all that come through a proxy that is not trusted,
+//! look like one: configure trusted proxies before a rule may act, and put the proxies on the allow
+//! list.
 //!
 //! # Threats
 //! Covered: stuffing and spraying from one address, from an IPv6 /64, from a /24; slow and spread
 //! attacks on one account; a guess that was right; stolen refresh tokens; an attacker who signs in
 //! to own accounts to look honest; one who floods keys to make the house forget; rules that run
 //! wild; a node that crashes, is slow, or comes back.
-//! *Not* covered: an attack from thousands of networks with one try on each of thousands of accounts
-//! (each looks like a person who mistypes); what happens to accounts of other shops; a client that
-//! stays below every number, which costs it most of its speed; who can write to the upkeep tables can
-//! make windows and budgets forget (not what was answered: that is a fact in the log).
+//! *Not* covered: an attack from thousands of networks with one try on each of thousands of
+//! accounts (each looks like a person who mistypes); what happens to accounts of other shops; a
+//! client that stays below every number, which costs it most of its speed; who can write to the
+//! upkeep tables can make windows and budgets forget (not what was answered: that is a fact in the
+//! log).
 
 mod alert;
 mod answer;
@@ -94,6 +97,7 @@ mod subject;
 mod switch;
 mod tables;
 mod tally;
+mod view;
 mod word;
 
 pub use alert::{Alert, AlertId, AlertState, Details, Verdict, Why};

@@ -1,7 +1,7 @@
 //! Who counts as one client, and which neighbours are counted together.
 //!
-//! An IPv6 subscriber has a /64 at least (RFC 6177), so single IPv6 addresses mean nothing: counting
-//! them would let one host be 2^64 clients.
+//! An IPv6 subscriber has a /64 at least (RFC 6177), so single IPv6 addresses mean nothing:
+//! counting them would let one host be 2^64 clients.
 
 use std::net::IpAddr;
 

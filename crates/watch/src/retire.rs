@@ -23,8 +23,8 @@ const KEPT: Duration = Duration::from_secs(365 * 86_400);
 
 impl Watch {
     /// Deletes alerts and answers that are over for a year, at most 200 of each, and blanks what is
-    /// left to blank of erased persons: to be called until nothing is left, say each hour. Gives how
-    /// many rows it changed.
+    /// left to blank of erased persons: to be called until nothing is left, say each hour. Gives
+    /// how many rows it changed.
     ///
     /// # Errors
     /// As the database says.

@@ -130,7 +130,7 @@ const GUESSING_ACCOUNT: Rule = Rule {
 
 const TAKEOVER_SPRAY: Rule = Rule {
     name: "takeover_spray",
-    words: "A client that failed on many accounts gets into one: that account is likely taken over.",
+    words: "A client that failed on many accounts gets into one, which is likely taken over.",
     attack: "T1078",
     severity: Severity::Critical,
     bad: &[Signal::SignInFailed],
@@ -149,7 +149,7 @@ const TAKEOVER_SPRAY: Rule = Rule {
 
 const TAKEOVER_GUESS: Rule = Rule {
     name: "takeover_guess",
-    words: "After many wrong passwords one client gets into an account: a guess may have been right.",
+    words: "After many wrong passwords a client gets into an account: a guess may have been right.",
     attack: "T1110.001",
     severity: Severity::High,
     bad: &[Signal::SignInFailed],
@@ -179,7 +179,7 @@ const REFRESH_REUSED: Rule = Rule {
 
 const REFRESH_REUSED_WIDE: Rule = Rule {
     name: "refresh_reused_wide",
-    words: "Refresh tokens of many accounts are used twice: an app is broken, or a store of tokens leaked.",
+    words: "Refresh tokens of many accounts are used twice: an app is broken, or tokens leaked.",
     attack: "T1528",
     severity: Severity::Critical,
     bad: &[Signal::RefreshReused],

@@ -2,11 +2,11 @@
 //! the transaction that moves the cursor.
 //!
 //! The engine in memory is only a cache of the rows. Each batch stamps the state with random bytes,
-//! in memory and in the database; where the two differ (a transaction that failed, another node that
-//! was faster, a restart), everything is read anew. A leaf number says what was counted already, so
-//! that a batch that is delivered again counts nothing. What is not kept: successes of clients that
-//! never failed. After a restart the share of such a client's failures is judged a little too high,
-//! for one window.
+//! in memory and in the database; where the two differ (a transaction that failed, another node
+//! that was faster, a restart), everything is read anew. A leaf number says what was counted
+//! already, so that a batch that is delivered again counts nothing. What is not kept: successes of
+//! clients that never failed. After a restart the share of such a client's failures is judged a
+//! little too high, for one window.
 
 use std::collections::BTreeMap;
 
@@ -124,7 +124,7 @@ impl Watch {
             // False: made under another window size, or there are more than may be.
             Ok(bytes) => drop(engine.read(index, row.mark, &bytes)),
             Err(error) => {
-                tracing::warn!(%error, rule = rule.name, "a window cannot be opened: it counts anew");
+                tracing::warn!(%error, rule = rule.name, "a window counts anew");
             }
         }
     }

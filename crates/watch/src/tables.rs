@@ -17,7 +17,8 @@ spine::tables! {
         retain = "365 days", erase = blank,
         columns {
             id: Id, version: Version, alert: Plain, rule: Plain, action: Plain, state: Plain,
-            account: Plain, day: Plain, target_index: BlindIndex, target_sealed: Sealed, asked_at: Time, until_at: Time
+            account: Plain, day: Plain, target_index: BlindIndex, target_sealed: Sealed,
+            asked_at: Time, until_at: Time
         }
     }
     /// The one switch that stops all automatic answers.
@@ -42,7 +43,9 @@ spine::tables! {
     watch_tally: upkeep {
         subject = "", purpose = "to judge rules by their work", retain = "90 days",
         erase = keep("no person's"),
-        columns { rule: Plain, hour: Plain, fired: Plain, asked: Plain, dry: Plain, withheld: Plain }
+        columns {
+            rule: Plain, hour: Plain, fired: Plain, asked: Plain, dry: Plain, withheld: Plain
+        }
     }
     /// Since when a rule is known here: dry run counts from then.
     watch_rule: upkeep {

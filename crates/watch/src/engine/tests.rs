@@ -130,8 +130,10 @@ impl Naive {
     }
 }
 
-fn histories() -> impl Strategy<Value = Vec<(u32, u8, u16, u16, u32)>> {
-    // a step of time, a signal, a client, an account, how late the event comes
+/// A step of time, a signal, a client, an account, how late the event comes.
+type Step = (u32, u8, u16, u16, u32);
+
+fn histories() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec((0u32..40_000_000, 0u8..9, 0u16..3, 0u16..40, 0u32..30_000_000), 1..250)
 }
 
@@ -140,7 +142,11 @@ proptest! {
 
     // A1
     #[test]
-    fn fires_as_the_naive_reading_does(history in histories(), which in 0usize..14, threshold in 1u32..9) {
+    fn fires_as_the_naive_reading_does(
+        history in histories(),
+        which in 0usize..14,
+        threshold in 1u32..9,
+    ) {
         let mut tuned = tune(&WatchConfig::default()).unwrap();
         let mut one = vec![tuned.swap_remove(which)];
         one[0].rule.threshold = threshold;
@@ -170,10 +176,11 @@ proptest! {
     fn a_restart_anywhere_changes_nothing(history in histories(), cut in 0usize..250) {
         let tuned = tune(&WatchConfig::default()).unwrap();
         let mut at = 0;
-        let events: Vec<Seen> = history.into_iter().enumerate().map(|(number, (step, signal, client, account, _))| {
+        let event = |(number, (step, signal, client, account, _)): (usize, Step)| {
             at += i64::from(step);
             seen(number, at, Signal::ALL[usize::from(signal)], client, account % 9)
-        }).collect();
+        };
+        let events: Vec<Seen> = history.into_iter().enumerate().map(event).collect();
         let cut = cut.min(events.len());
         let mut whole = Engine::new(&tuned, 1_000);
         let expected = run(&mut whole, &events);

@@ -1,5 +1,5 @@
-//! Rules that count by account: slow and spread attacks, guesses, stolen tokens. The owner keeps the
-//! door open through all of them.
+//! Rules that count by account: slow and spread attacks, guesses, stolen tokens. The owner keeps
+//! the door open through all of them.
 
 use std::time::Duration;
 

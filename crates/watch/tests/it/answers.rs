@@ -1,4 +1,5 @@
-//! What an answer of a rule must pass: allow list, dry run, the off switch, the budget; and its end.
+//! What an answer of a rule must pass: allow list, dry run, the off switch, the budget; and its
+//! end.
 
 use std::time::Duration;
 
