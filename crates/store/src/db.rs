@@ -27,7 +27,7 @@ pub struct Options {
     pub url: String,
     /// The most connections; on SQLite the most readers.
     pub connections: u32,
-    /// How long to wait for a connection from the pool.
+    /// How long to wait for a connection from the pool, and on SQLite for the writer's turn.
     pub acquire_timeout: Duration,
 }
 
@@ -64,11 +64,8 @@ impl Db {
     pub async fn open(options: &Options) -> Result<Self, Error> {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(sqlx::any::install_default_drivers);
-        let backend = if options.url.starts_with("sqlite:") {
-            Backend::Sqlite
-        } else {
-            Backend::Postgres
-        };
+        let backend =
+            if options.url.starts_with("sqlite:") { Backend::Sqlite } else { Backend::Postgres };
         let pool = AnyPoolOptions::new()
             .max_connections(options.connections)
             .acquire_timeout(options.acquire_timeout)
@@ -76,7 +73,7 @@ impl Db {
         match backend {
             Backend::Sqlite => {
                 let url = with_create_mode(&options.url);
-                let writer = Writer::new(writer::connect(&url).await?);
+                let writer = Writer::new(writer::connect(&url).await?, options.acquire_timeout);
                 let pool = pool
                     .after_connect(|connection, _| {
                         Box::pin(async move {
@@ -103,7 +100,8 @@ impl Db {
     /// Begins a write transaction.
     ///
     /// # Errors
-    /// [`Error`] where the database is busy or does not answer.
+    /// [`Error`] where the database is busy or does not answer; on SQLite also where the writer is
+    /// not to be had in time: who begins within a transaction of its own waits in vain.
     pub async fn begin(&self) -> Result<Transaction, Error> {
         match &self.writer {
             Some(writer) => Ok(Transaction::sqlite(writer.begin().await?)),
@@ -203,10 +201,7 @@ impl Reader {
     }
 }
 
-fn bind(
-    text: &'static str,
-    args: Vec<Value>,
-) -> sqlx::query::Query<'static, Any, AnyArguments> {
+fn bind(text: &'static str, args: Vec<Value>) -> sqlx::query::Query<'static, Any, AnyArguments> {
     #[expect(clippy::disallowed_methods, reason = "the one place where statements are run")]
     let query = sqlx::query(text);
     args.into_iter().fold(query, |query, value| match value {

@@ -79,6 +79,7 @@ impl From<sqlx::Error> for Error {
             return match code.get(..2) {
                 Some("40") => Self::Busy(source),
                 Some("53") => unavailable("it has no room or no connections left", source),
+                Some("58") => unavailable("the disk fails", source),
                 Some("57" | "08") => unavailable("it is stopping or starting", source),
                 _ => Self::Broken(source),
             };

@@ -1,4 +1,7 @@
 //! A write transaction (S2) on either database, as a guard: commit it, or it never happened.
+//!
+//! A statement that failed, or was cut off, ends its transaction: `PostgreSQL` would answer a later
+//! commit with a silent rollback, `SQLite` on a full disk may have rolled back by itself.
 
 use sqlx::AnyConnection;
 
@@ -8,7 +11,11 @@ use crate::{Error, FromRow, Row, Value};
 
 /// A write transaction. Dropped without [`Transaction::commit`], nothing of it remains.
 #[derive(Debug)]
-pub struct Transaction(Inner);
+pub struct Transaction {
+    inner: Inner,
+    /// A statement did not come to its end: only undoing is left.
+    cut: bool,
+}
 
 #[derive(Debug)]
 enum Inner {
@@ -18,18 +25,28 @@ enum Inner {
 
 impl Transaction {
     pub(crate) const fn sqlite(member: Member) -> Self {
-        Self(Inner::Sqlite(member))
+        Self { inner: Inner::Sqlite(member), cut: false }
     }
 
     pub(crate) const fn postgres(transaction: sqlx::Transaction<'static, sqlx::Any>) -> Self {
-        Self(Inner::Postgres(transaction))
+        Self { inner: Inner::Postgres(transaction), cut: false }
     }
 
+    /// The connection for one statement; [`Transaction::ran`] must follow where it succeeds.
     fn connection(&mut self) -> Result<&mut AnyConnection, Error> {
-        match &mut self.0 {
+        if self.cut {
+            return Err(cut_short());
+        }
+        self.cut = true;
+        match &mut self.inner {
             Inner::Sqlite(member) => member.connection(),
             Inner::Postgres(transaction) => Ok(transaction),
         }
+    }
+
+    fn ran<T>(&mut self, outcome: T) -> T {
+        self.cut = false;
+        outcome
     }
 
     /// Runs a statement and returns its rows.
@@ -37,7 +54,8 @@ impl Transaction {
     /// # Errors
     /// [`Error`], as the database says.
     pub async fn rows(&mut self, text: &'static str, args: Vec<Value>) -> Result<Vec<Row>, Error> {
-        fetch(self.connection()?, text, args).await
+        let rows = fetch(self.connection()?, text, args).await?;
+        Ok(self.ran(rows))
     }
 
     /// Runs a statement and returns how many rows it touched.
@@ -45,7 +63,8 @@ impl Transaction {
     /// # Errors
     /// [`Error`], as the database says.
     pub async fn run(&mut self, text: &'static str, args: Vec<Value>) -> Result<u64, Error> {
-        run(self.connection()?, text, args).await
+        let touched = run(self.connection()?, text, args).await?;
+        Ok(self.ran(touched))
     }
 
     /// Reads rows as `T`.
@@ -64,15 +83,21 @@ impl Transaction {
     pub(crate) async fn script(&mut self, text: &'static str) -> Result<(), Error> {
         use sqlx::Executor as _;
         self.connection()?.execute(sqlx::raw_sql(text)).await?;
+        self.ran(());
         Ok(())
     }
 
     /// Makes it so.
     ///
     /// # Errors
-    /// [`Error`]; nothing of the transaction remains then.
+    /// [`Error`]; nothing of the transaction remains then, unless `PostgreSQL` went away during the
+    /// very commit: then nobody can tell. [`Error::Broken`] where a statement failed before.
     pub async fn commit(self) -> Result<(), Error> {
-        match self.0 {
+        if self.cut {
+            self.rollback().await?;
+            return Err(cut_short());
+        }
+        match self.inner {
             Inner::Sqlite(member) => member.commit().await,
             Inner::Postgres(transaction) => Ok(transaction.commit().await?),
         }
@@ -83,9 +108,14 @@ impl Transaction {
     /// # Errors
     /// [`Error`] where the database does not answer; nothing remains then either.
     pub async fn rollback(self) -> Result<(), Error> {
-        match self.0 {
+        match self.inner {
             Inner::Sqlite(member) => member.rollback().await,
             Inner::Postgres(transaction) => Ok(transaction.rollback().await?),
         }
     }
+}
+
+fn cut_short() -> Error {
+    let why = "a statement of this transaction did not end well: it can only be undone";
+    Error::Broken(sqlx::Error::Protocol(why.to_owned()))
 }

@@ -5,9 +5,13 @@
 //! the outer transaction open and queues a closer behind them; the closer (or the last member,
 //! when nobody waits) commits for all. The queue is first come, first served, so a group is what
 //! waited while its first member worked, and nobody waits longer than that.
+//!
+//! Statements that steer the transaction run in tasks of their own: a caller that goes away cannot
+//! cut them in two. Where one fails, nothing is assumed: all is rolled back, and all are told.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use sqlx::AnyConnection;
 use sqlx::{Connection as _, Executor as _};
@@ -20,16 +24,29 @@ use crate::Error;
 pub(crate) struct Writer {
     seat: Arc<Mutex<Seat>>,
     waiting: Arc<AtomicUsize>,
+    patience: Duration,
+}
+
+/// How far the connection is within a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// In none.
+    Idle,
+    /// In the outer one, which holds the work of the group's members.
+    Open,
+    /// In a member's savepoint within it.
+    Seated,
+    /// The program is stopping: in none, and none begins.
+    Closed,
 }
 
 /// The one writing connection and the group that is open on it.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    pub(crate) connection: AnyConnection,
-    /// Members of the open outer transaction that wait for its commit; none: no transaction open.
-    group: Option<Vec<oneshot::Sender<bool>>>,
-    /// The last holder went away in the middle of its savepoint.
-    abandoned: bool,
+    connection: AnyConnection,
+    phase: Phase,
+    /// Members whose work is done and waits for the commit of the outer transaction.
+    group: Vec<oneshot::Sender<bool>>,
 }
 
 /// A place in the queue, given back when dropped also while waiting.
@@ -49,76 +66,110 @@ impl Drop for Waiting {
 }
 
 impl Writer {
-    pub(crate) fn new(connection: AnyConnection) -> Self {
-        let seat = Seat { connection, group: None, abandoned: false };
-        Self { seat: Arc::new(Mutex::new(seat)), waiting: Arc::default() }
+    /// A queue before the connection; who waits in it longer than `patience` is told.
+    pub(crate) fn new(connection: AnyConnection, patience: Duration) -> Self {
+        let seat = Seat { connection, phase: Phase::Idle, group: Vec::new() };
+        Self { seat: Arc::new(Mutex::new(seat)), waiting: Arc::default(), patience }
     }
 
     pub(crate) async fn begin(&self) -> Result<Member, Error> {
         let waiting = Waiting::join(&self.waiting);
-        let mut seat = Arc::clone(&self.seat).lock_owned().await;
+        let turn = Arc::clone(&self.seat).lock_owned();
+        let seat = tokio::time::timeout(self.patience, turn).await;
+        let seat = seat.map_err(|_| sqlx::Error::PoolTimedOut)?;
         drop(waiting);
-        seat.clean().await?;
-        if seat.group.is_none() {
-            seat.connection.execute("BEGIN IMMEDIATE").await?;
-            seat.group = Some(Vec::new());
-        }
-        seat.abandoned = true;
-        seat.connection.execute("SAVEPOINT member").await?;
-        Ok(Member {
-            seat: Some(seat),
-            writer: Arc::clone(&self.seat),
-            waiting: Arc::clone(&self.waiting),
+        let (writer, waiting) = (Arc::clone(&self.seat), Arc::clone(&self.waiting));
+        let mut member = Member { seat: Some(seat), writer, waiting };
+        uncut(async move {
+            member.seat()?.sit_down().await?;
+            Ok(member)
         })
+        .await
     }
 
     pub(crate) async fn close(&self) {
-        let mut seat = Arc::clone(&self.seat).lock_owned().await;
-        if seat.clean().await.is_ok() {
-            seat.commit_group().await;
-        }
-        // The last writer's close also folds the write-ahead log into the database file.
-        if let Err(error) = seat.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await {
+        let seat = Arc::clone(&self.seat).lock_owned().await;
+        let closed = uncut(async move {
+            let mut seat = seat;
+            seat.settle().await;
+            // Its members hear how it went.
+            let _ = seat.commit_group().await;
+            seat.phase = Phase::Closed;
+            // The last writer's close also folds the write-ahead log into the database file.
+            seat.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+            Ok(())
+        });
+        if let Err(error) = closed.await {
             tracing::debug!(%error, "the write-ahead log was not folded in");
         }
     }
 }
 
 impl Seat {
-    /// Undoes what a holder left behind when its future was dropped (S2).
-    async fn clean(&mut self) -> Result<(), Error> {
-        if !std::mem::take(&mut self.abandoned) {
-            return Ok(());
+    /// Into a savepoint of its own, within the outer transaction, which is begun where none is.
+    async fn sit_down(&mut self) -> Result<(), Error> {
+        self.settle().await;
+        let statements: &[&'static str] = match self.phase {
+            Phase::Closed => return Err(sqlx::Error::PoolClosed.into()),
+            Phase::Idle => &["BEGIN IMMEDIATE", "SAVEPOINT member"],
+            Phase::Open | Phase::Seated => &["SAVEPOINT member"],
+        };
+        for statement in statements {
+            if let Err(error) = self.connection.execute(*statement).await {
+                self.give_up().await;
+                return Err(error.into());
+            }
         }
-        // The savepoint may not have been reached: then there is nothing to undo.
-        let undone = self.connection.execute("ROLLBACK TO member").await.is_ok();
-        if undone {
-            self.connection.execute("RELEASE member").await?;
-        }
-        if self.group.as_ref().is_some_and(Vec::is_empty) {
-            self.group = None;
-            self.connection.execute("ROLLBACK").await?;
-        }
+        self.phase = Phase::Seated;
         Ok(())
     }
 
-    async fn commit_group(&mut self) -> bool {
-        let Some(members) = self.group.take() else { return true };
-        let committed = match self.connection.execute("COMMIT").await {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::error!(%error, "a commit failed; all of its members are told");
-                if let Err(error) = self.connection.execute("ROLLBACK").await {
-                    tracing::error!(%error, "and could not be rolled back");
-                }
-                false
+    /// Undoes what a member left behind when it was dropped (S2).
+    async fn settle(&mut self) {
+        if self.phase != Phase::Seated {
+            return;
+        }
+        for statement in ["ROLLBACK TO member", "RELEASE member"] {
+            if let Err(error) = self.connection.execute(statement).await {
+                // SQLite rolls the whole transaction back by itself where a disk is full or fails.
+                tracing::error!(%error, "a group of transactions is lost; its members are told");
+                return self.give_up().await;
             }
-        };
-        for member in members {
+        }
+        self.phase = Phase::Open;
+        if self.group.is_empty() {
+            self.give_up().await;
+        }
+    }
+
+    /// Leaves the outer transaction without committing it: nothing in it stands.
+    async fn give_up(&mut self) {
+        self.phase = Phase::Idle;
+        if let Err(error) = self.connection.execute("ROLLBACK").await {
+            tracing::debug!(%error, "there was nothing left to roll back");
+        }
+        self.tell(false);
+    }
+
+    async fn commit_group(&mut self) -> Result<(), Error> {
+        if self.phase != Phase::Open {
+            return Ok(());
+        }
+        if let Err(error) = self.connection.execute("COMMIT").await {
+            tracing::error!(%error, "a commit failed; all of its members are told");
+            self.give_up().await;
+            return Err(error.into());
+        }
+        self.phase = Phase::Idle;
+        self.tell(true);
+        Ok(())
+    }
+
+    fn tell(&mut self, committed: bool) {
+        for member in self.group.drain(..) {
             // A member whose caller went away needs no answer.
             let _ = member.send(committed);
         }
-        committed
     }
 }
 
@@ -131,25 +182,35 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn connection(&mut self) -> Result<&mut AnyConnection, Error> {
-        self.seat.as_mut().map(|seat| &mut seat.connection).ok_or(Error::CommitFailed)
+    fn seat(&mut self) -> Result<&mut Seat, Error> {
+        self.seat.as_deref_mut().ok_or(Error::CommitFailed)
     }
 
-    pub(crate) async fn commit(mut self) -> Result<(), Error> {
-        let Some(mut seat) = self.seat.take() else { return Err(Error::CommitFailed) };
-        seat.connection.execute("RELEASE member").await?;
-        seat.abandoned = false;
-        if self.waiting.load(Ordering::SeqCst) == 0 {
-            return if seat.commit_group().await { Ok(()) } else { Err(Error::CommitFailed) };
+    pub(crate) fn connection(&mut self) -> Result<&mut AnyConnection, Error> {
+        Ok(&mut self.seat()?.connection)
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), Error> {
+        uncut(self.finish()).await
+    }
+
+    async fn finish(mut self) -> Result<(), Error> {
+        let nobody_waits = self.waiting.load(Ordering::SeqCst) == 0;
+        let seat = self.seat()?;
+        if let Err(error) = seat.connection.execute("RELEASE member").await {
+            seat.give_up().await;
+            return Err(error.into());
+        }
+        seat.phase = Phase::Open;
+        if nobody_waits {
+            return seat.commit_group().await;
         }
         let (told, tells) = oneshot::channel();
-        let group = seat.group.get_or_insert_default();
-        let first = group.is_empty();
-        group.push(told);
-        if first {
+        seat.group.push(told);
+        if seat.group.len() == 1 {
             queue_closer(&self.writer);
         }
-        drop(seat);
+        self.seat = None;
         match tells.await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(Error::CommitFailed),
@@ -157,9 +218,21 @@ impl Member {
     }
 
     pub(crate) async fn rollback(mut self) -> Result<(), Error> {
-        match self.seat.take() {
-            Some(mut seat) => seat.clean().await,
-            None => Ok(()),
+        uncut(async move {
+            self.seat()?.settle().await;
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let Some(seat) = self.seat.take() else { return };
+        // Whoever comes next undoes what was begun; a closer makes sure that somebody does come.
+        if seat.phase == Phase::Seated {
+            drop(seat);
+            queue_closer(&self.writer);
         }
     }
 }
@@ -168,25 +241,23 @@ impl Member {
 fn queue_closer(writer: &Arc<Mutex<Seat>>) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     let writer = Arc::clone(writer);
-    #[expect(clippy::disallowed_methods, reason = "ends by itself after one turn in the queue")]
     runtime.spawn(async move {
         let mut seat = writer.lock_owned().await;
-        match seat.clean().await {
-            Ok(()) => {
-                seat.commit_group().await;
-            }
-            Err(error) => tracing::error!(%error, "the writer could not be cleaned"),
-        }
+        seat.settle().await;
+        // Its members hear how it went, and the log of the program.
+        let _ = seat.commit_group().await;
     });
 }
 
-impl Drop for Member {
-    fn drop(&mut self) {
-        // Still seated: dropped in the middle. `abandoned` is set; whoever comes next cleans up,
-        // and a closer makes sure that somebody does come.
-        if self.seat.take().is_some() {
-            queue_closer(&self.writer);
-        }
+/// Runs to the end also where the caller goes away half-way.
+async fn uncut<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return work.await };
+    // Ends by itself after a few statements: nothing to track.
+    match runtime.spawn(work).await {
+        Ok(done) => done,
+        Err(_) => Err(Error::CommitFailed),
     }
 }
 
