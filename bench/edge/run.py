@@ -87,7 +87,7 @@ def load(url, seconds, token=None):
                "-s", str(HERE / "get.lua"), url]
     out = subprocess.run(command, capture_output=True, text=True, env=env, check=True).stdout
     requests, duration_us, errors = map(int, re.search(r"RESULT (\d+) (\d+) (\d+)", out).groups())
-    p99 = re.search(r"99%\s+(\S+)", out)
+    p99 = re.search(r"\n\s+99%\s+([\d.]+[a-z]+)", out)
     return requests, duration_us / 1e6, errors, p99.group(1) if p99 else "?"
 
 

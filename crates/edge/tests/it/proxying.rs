@@ -189,6 +189,29 @@ async fn a_websocket_lives_until_its_session_ends() {
     world.until(|world| world.edge.as_ref().unwrap().open() == (0, 0)).await;
 }
 
+// E8
+#[tokio::test]
+async fn a_hundred_websockets_outlive_new_tables() {
+    let world = World::new().await;
+    let token = world.token(world.session(), "customer", &[]);
+    let cookie = format!("__Host-stagedoor_token={token}");
+    let mut open = Vec::new();
+    for _ in 0..100 {
+        open.push(socket(&world, "/ws", &cookie, None).await.unwrap());
+    }
+    for round in 0..5 {
+        let mut table = (*world.hub.snapshot().routes).clone();
+        table.routes.rotate_left(1);
+        table.upstreams[0].in_flight_max = 100 + round;
+        world.publish(Delta::Routes(table.into())).await;
+        for socket in &mut open {
+            socket.send(Message::text("on")).await.unwrap();
+            assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("on"));
+        }
+        assert_eq!(status(&world.get("/", "").await), 200);
+    }
+}
+
 // E4
 #[tokio::test]
 async fn a_silent_websocket_ends() {
