@@ -27,6 +27,8 @@ use crate::head::{Flaw, HeadBounds};
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
 /// The first size of the read buffer; it doubles up to what a head may need.
 const BUFFER_BYTES: usize = 4 * 1024;
+/// What the read buffer may grow to while a body comes in faster than it is taken.
+const BODY_BUFFER_BYTES: usize = 64 * 1024;
 /// How much of a refused client's words is read and dropped, so that it sees the answer before
 /// the connection is reset (RFC 9112 section 9.6).
 const LINGER_BYTES: usize = 64 * 1024;
@@ -132,6 +134,8 @@ pub(crate) struct Recorder<S> {
     timer: Deadline,
     lingered: usize,
     shut: bool,
+    /// The last read filled the buffer.
+    filled: bool,
 }
 
 impl<S> Recorder<S> {
@@ -167,6 +171,7 @@ impl<S> Recorder<S> {
             timer: Deadline::new(first),
             lingered: 0,
             shut: false,
+            filled: false,
         }
     }
 
@@ -276,7 +281,9 @@ enum Advance {
 impl<S: AsyncRead + Unpin> Recorder<S> {
     /// Reads from the socket behind the held bytes; `Ok(0)` at its end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.end == self.buffer.len() {
+        if self.end == 0 {
+            self.fit();
+        } else if self.end == self.buffer.len() {
             if self.start > 0 {
                 self.buffer.copy_within(self.start..self.end, 0);
                 self.end = self.end.saturating_sub(self.start);
@@ -293,7 +300,20 @@ impl<S: AsyncRead + Unpin> Recorder<S> {
         ready!(Pin::new(&mut self.socket).poll_read(cx, &mut room))?;
         let count = room.filled().len();
         self.end = self.end.saturating_add(count);
+        self.filled = self.end == self.buffer.len();
         Poll::Ready(Ok(count))
+    }
+
+    /// Gives an empty buffer the size that suits what comes: large for a body that filled it,
+    /// small again for heads.
+    fn fit(&mut self) {
+        if self.framer.in_head() {
+            if self.buffer.len() > BUFFER_BYTES {
+                self.buffer = vec![0; BUFFER_BYTES];
+            }
+        } else if self.filled && self.buffer.len() < BODY_BUFFER_BYTES {
+            self.buffer = vec![0; self.buffer.len().saturating_mul(2).min(BODY_BUFFER_BYTES)];
+        }
     }
 }
 
