@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE, USER_AGENT,
-    WWW_AUTHENTICATE,
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION,
+    RETRY_AFTER, SET_COOKIE, USER_AGENT, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -177,6 +177,8 @@ pub(crate) struct Exchange {
     /// Why nobody is known, where somebody claimed to be.
     pub(crate) claim_fault: Option<&'static str>,
     pub(crate) notes: Notes,
+    /// A person waits for a page; kept for when the fields have gone to the upstream.
+    pub(crate) page: bool,
 }
 
 impl Exchange {
@@ -223,6 +225,9 @@ impl Exchange {
         tracing::debug!(%request, code = refused.code, status = refused.status, "refused");
         let close = refused.close;
         let mut answer = refused.answer(&request.to_string());
+        if self.page || self.is_navigation() {
+            refused.as_page(&mut answer, &request.to_string());
+        }
         self.notes.apply(answer.headers_mut());
         if close && self.head.version < http::Version::HTTP_2 {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -325,6 +330,27 @@ impl Refused {
     /// The stable code.
     pub(crate) const fn code(&self) -> &'static str {
         self.code
+    }
+
+    /// The same for a person: a page without style or script, which needs nothing of ours.
+    fn as_page(&self, answer: &mut Answer, request: &str) {
+        let title = answer.status().canonical_reason().unwrap_or("Refused");
+        // Every word is ours: nothing of the request stands in it.
+        let page = format!(
+            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width\">\
+             <title>{title}</title></head><body><main><h1>{title}</h1><p>{}</p>\
+             <p>Request <code>{request}</code></p></main></body></html>",
+            self.detail
+        );
+        *answer.body_mut() = AnswerBody::whole(page);
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        headers.insert(
+            CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+        );
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     }
 
     fn answer(&self, request: &str) -> Answer {

@@ -341,6 +341,7 @@ async fn answer(
         session: None,
         claim_fault: None,
         notes: crate::exchange::Notes::default(),
+        page: false,
     });
     let mut answer = through(exchange).await;
     answer.body_mut().keep_busy(busy);

@@ -150,6 +150,7 @@ pub(crate) fn outgoing(
     exchange: &mut Exchange,
     upstream: &Upstream,
 ) -> Result<Request<RequestBody>, Refused> {
+    exchange.page = exchange.is_navigation();
     let mut headers = std::mem::take(&mut exchange.head.headers);
     if exchange.fields.has(Fields::COOKIE) {
         hide_cookies(&mut headers);

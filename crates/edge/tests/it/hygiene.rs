@@ -387,6 +387,16 @@ async fn a_refusal_is_a_problem_document_and_is_counted() {
 }
 
 #[tokio::test]
+async fn a_person_is_shown_a_page() {
+    let world = World::new().await;
+    let answer = world.get("/gone", "Accept: text/html,*/*\r\n").await;
+    assert_eq!(status(&answer), 502);
+    assert!(answer.contains("content-type: text/html; charset=utf-8"), "{answer}");
+    assert!(answer.contains("<h1>Bad Gateway</h1>"), "{answer}");
+    assert!(answer.contains("content-security-policy: default-src 'none'"), "{answer}");
+}
+
+#[tokio::test]
 async fn what_is_matched_is_what_is_forwarded() {
     let world = World::new().await;
     // E2: every way to write a guarded path is guarded.
