@@ -15,21 +15,6 @@ use crate::config::Budget;
 use crate::error::Error;
 use crate::room::Identity;
 
-spine::sql! {
-    read FULL_AT = "SELECT full_at FROM identity_attempt WHERE bucket = $1";
-    /// $2 now, $3 the cost, $4 the latest moment of fullness that still grants one.
-    upkeep CHARGE in identity_attempt =
-        "INSERT INTO identity_attempt (bucket, full_at) \
-         VALUES ($1, CAST($2 AS BIGINT) + CAST($3 AS BIGINT)) \
-         ON CONFLICT (bucket) DO UPDATE SET full_at = CAST($3 AS BIGINT) + \
-         CASE WHEN identity_attempt.full_at < $2 THEN $2 ELSE identity_attempt.full_at END \
-         WHERE identity_attempt.full_at <= $4";
-    upkeep GIVE_BACK in identity_attempt =
-        "UPDATE identity_attempt SET full_at = full_at - $2 WHERE bucket = $1";
-    upkeep FORGET in identity_attempt = "DELETE FROM identity_attempt WHERE bucket = $1";
-    upkeep SWEEP in identity_attempt = "DELETE FROM identity_attempt WHERE full_at < $1";
-}
-
 struct FullAt(Timestamp);
 
 impl FromRow for FullAt {
@@ -122,6 +107,21 @@ impl Identity {
         upkeep.commit().await?;
         Ok(())
     }
+}
+
+spine::sql! {
+    read FULL_AT = "SELECT full_at FROM identity_attempt WHERE bucket = $1";
+    /// $2 now, $3 the cost, $4 the latest moment of fullness that still grants one.
+    upkeep CHARGE in identity_attempt =
+        "INSERT INTO identity_attempt (bucket, full_at) \
+         VALUES ($1, CAST($2 AS BIGINT) + CAST($3 AS BIGINT)) \
+         ON CONFLICT (bucket) DO UPDATE SET full_at = CAST($3 AS BIGINT) + \
+         CASE WHEN identity_attempt.full_at < $2 THEN $2 ELSE identity_attempt.full_at END \
+         WHERE identity_attempt.full_at <= $4";
+    upkeep GIVE_BACK in identity_attempt =
+        "UPDATE identity_attempt SET full_at = full_at - $2 WHERE bucket = $1";
+    upkeep FORGET in identity_attempt = "DELETE FROM identity_attempt WHERE bucket = $1";
+    upkeep SWEEP in identity_attempt = "DELETE FROM identity_attempt WHERE full_at < $1";
 }
 
 #[cfg(test)]

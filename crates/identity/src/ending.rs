@@ -15,18 +15,6 @@ use crate::error::Error;
 use crate::room::Identity;
 use crate::session::{EndReason, store as session};
 
-spine::sql! {
-    /// What a node must know before it serves.
-    read LIVE =
-        "SELECT id, scope, account, before_at, until_at FROM identity_revocation \
-         WHERE until_at > $1 AND id > $2 ORDER BY id LIMIT $3";
-    upkeep NOTE in identity_revocation =
-        "INSERT INTO identity_revocation (id, scope, account, before_at, until_at) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE SET \
-         before_at = excluded.before_at, until_at = excluded.until_at";
-    upkeep SWEEP in identity_revocation = "DELETE FROM identity_revocation WHERE until_at < $1";
-}
-
 /// How much longer than its own life a signed token may be taken for alive by a clock that is slow.
 const SKEW: Duration = Duration::from_secs(60);
 const PAGE_ROWS: i64 = 1_000;
@@ -164,4 +152,16 @@ impl Identity {
         }
         Ok(deltas)
     }
+}
+
+spine::sql! {
+    /// What a node must know before it serves.
+    read LIVE =
+        "SELECT id, scope, account, before_at, until_at FROM identity_revocation \
+         WHERE until_at > $1 AND id > $2 ORDER BY id LIMIT $3";
+    upkeep NOTE in identity_revocation =
+        "INSERT INTO identity_revocation (id, scope, account, before_at, until_at) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE SET \
+         before_at = excluded.before_at, until_at = excluded.until_at";
+    upkeep SWEEP in identity_revocation = "DELETE FROM identity_revocation WHERE until_at < $1";
 }

@@ -13,26 +13,6 @@ use crate::error::Error;
 use crate::room::Identity;
 use crate::sealed::Cell;
 
-spine::sql! {
-    read PEEK =
-        "SELECT id, account, payload_sealed FROM identity_ticket \
-         WHERE secret_hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3";
-    fact ISSUE in identity_ticket =
-        "INSERT INTO identity_ticket (id, version, account, purpose, secret_hash, payload_sealed, \
-         created_at, expires_at) VALUES ($1, 1, $2, $3, $4, $5, $6, $7) RETURNING id";
-    fact SPEND in identity_ticket =
-        "UPDATE identity_ticket SET used_at = $2, version = version + 1 \
-         WHERE id = $1 AND used_at IS NULL AND expires_at > $2 RETURNING id";
-    /// The account's other open tickets: none of them may work after one did.
-    fact SPEND_ALL in identity_ticket =
-        "UPDATE identity_ticket SET used_at = $2, version = version + 1 \
-         WHERE account = $1 AND used_at IS NULL RETURNING id";
-    fact ERASE in identity_ticket = "DELETE FROM identity_ticket WHERE account = $1 RETURNING id";
-    fact SWEEP in identity_ticket =
-        "DELETE FROM identity_ticket WHERE id IN (SELECT id FROM identity_ticket \
-         WHERE expires_at < $1 ORDER BY expires_at LIMIT $2) RETURNING id";
-}
-
 kernel::id! {
     /// A mailed link.
     pub(crate) TicketId = "tkt";
@@ -157,4 +137,24 @@ impl Identity {
         let sealed = ticket.payload_sealed.as_ref().ok_or(Error::LinkSpent)?;
         self.unseal(ticket.account, PAYLOAD.at(*ticket.id.as_bytes()), sealed)
     }
+}
+
+spine::sql! {
+    read PEEK =
+        "SELECT id, account, payload_sealed FROM identity_ticket \
+         WHERE secret_hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3";
+    fact ISSUE in identity_ticket =
+        "INSERT INTO identity_ticket (id, version, account, purpose, secret_hash, payload_sealed, \
+         created_at, expires_at) VALUES ($1, 1, $2, $3, $4, $5, $6, $7) RETURNING id";
+    fact SPEND in identity_ticket =
+        "UPDATE identity_ticket SET used_at = $2, version = version + 1 \
+         WHERE id = $1 AND used_at IS NULL AND expires_at > $2 RETURNING id";
+    /// The account's other open tickets: none of them may work after one did.
+    fact SPEND_ALL in identity_ticket =
+        "UPDATE identity_ticket SET used_at = $2, version = version + 1 \
+         WHERE account = $1 AND used_at IS NULL RETURNING id";
+    fact ERASE in identity_ticket = "DELETE FROM identity_ticket WHERE account = $1 RETURNING id";
+    fact SWEEP in identity_ticket =
+        "DELETE FROM identity_ticket WHERE id IN (SELECT id FROM identity_ticket \
+         WHERE expires_at < $1 ORDER BY expires_at LIMIT $2) RETURNING id";
 }

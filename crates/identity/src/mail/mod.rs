@@ -26,30 +26,6 @@ use crate::error::Error;
 use crate::room::Identity;
 use crate::sealed::Cell;
 
-spine::sql! {
-    upkeep QUEUE in identity_mail =
-        "INSERT INTO identity_mail (id, account, template, day, sealed, state, tries, next_at, \
-         lease_until, created_at) VALUES ($1, $2, $3, $4, $5, 'waiting', 0, $6, 0, $6)";
-    /// Takes the next letter whose turn it is, for as long as the lease says.
-    upkeep TAKE in identity_mail =
-        "UPDATE identity_mail SET lease_until = $2, tries = tries + 1 WHERE id = \
-         (SELECT id FROM identity_mail WHERE state = 'waiting' AND next_at <= $1 \
-         AND lease_until <= $1 ORDER BY next_at LIMIT 1) \
-         AND state = 'waiting' AND lease_until <= $1 \
-         RETURNING id, account, day, sealed, tries";
-    upkeep SENT in identity_mail =
-        "UPDATE identity_mail SET state = 'sent', sent_at = $2 WHERE id = $1";
-    upkeep AGAIN in identity_mail =
-        "UPDATE identity_mail SET next_at = $2, lease_until = 0 WHERE id = $1";
-    upkeep GIVE_UP in identity_mail = "UPDATE identity_mail SET state = 'given_up' WHERE id = $1";
-    upkeep ERASE in identity_mail = "DELETE FROM identity_mail WHERE account = $1";
-    upkeep SWEEP in identity_mail =
-        "DELETE FROM identity_mail WHERE created_at < $1 AND state <> 'waiting'";
-    read WAITING =
-        "SELECT COUNT(*) AS waiting, COALESCE(MIN(created_at), 0) AS oldest_at \
-         FROM identity_mail WHERE state = 'waiting'";
-}
-
 kernel::id! {
     /// A letter.
     pub MailId = "mai";
@@ -164,4 +140,28 @@ impl Identity {
         let mut read = self.spine().read().await?;
         Ok(read.one(&WAITING, args![]).await?)
     }
+}
+
+spine::sql! {
+    upkeep QUEUE in identity_mail =
+        "INSERT INTO identity_mail (id, account, template, day, sealed, state, tries, next_at, \
+         lease_until, created_at) VALUES ($1, $2, $3, $4, $5, 'waiting', 0, $6, 0, $6)";
+    /// Takes the next letter whose turn it is, for as long as the lease says.
+    upkeep TAKE in identity_mail =
+        "UPDATE identity_mail SET lease_until = $2, tries = tries + 1 WHERE id = \
+         (SELECT id FROM identity_mail WHERE state = 'waiting' AND next_at <= $1 \
+         AND lease_until <= $1 ORDER BY next_at LIMIT 1) \
+         AND state = 'waiting' AND lease_until <= $1 \
+         RETURNING id, account, day, sealed, tries";
+    upkeep SENT in identity_mail =
+        "UPDATE identity_mail SET state = 'sent', sent_at = $2 WHERE id = $1";
+    upkeep AGAIN in identity_mail =
+        "UPDATE identity_mail SET next_at = $2, lease_until = 0 WHERE id = $1";
+    upkeep GIVE_UP in identity_mail = "UPDATE identity_mail SET state = 'given_up' WHERE id = $1";
+    upkeep ERASE in identity_mail = "DELETE FROM identity_mail WHERE account = $1";
+    upkeep SWEEP in identity_mail =
+        "DELETE FROM identity_mail WHERE created_at < $1 AND state <> 'waiting'";
+    read WAITING =
+        "SELECT COUNT(*) AS waiting, COALESCE(MIN(created_at), 0) AS oldest_at \
+         FROM identity_mail WHERE state = 'waiting'";
 }
