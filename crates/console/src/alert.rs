@@ -33,6 +33,7 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
 pub(crate) struct AlertLine {
     pub(crate) href: String,
     pub(crate) rule: String,
+    pub(crate) anchor: String,
     pub(crate) words: &'static str,
     pub(crate) severity: &'static str,
     pub(crate) severity_tone: &'static str,
@@ -63,6 +64,7 @@ impl AlertLine {
             },
             verdict: alert.verdict.map(|verdict| verdict.as_str().replace('_', " ")),
             times: told::grouped(alert.times),
+            anchor: alert.rule.clone(),
             first: told::clock(alert.first_at),
             last: told::clock(alert.last_at),
             last_machine: told::machine(alert.last_at),

@@ -116,6 +116,15 @@ impl Console {
         declared.or_else(shop).unwrap_or_else(|| kind.to_owned())
     }
 
+    /// What happened, as short as a line of a list wants it: the first part of the words.
+    pub(crate) fn headline(&self, kind: &str) -> String {
+        let words = self.words_of(kind);
+        match words.split_once([';', ':']) {
+            Some((first, _)) => format!("{first}."),
+            None => words,
+        }
+    }
+
     /// Tells why an operator does what another room's event will tell without a reason (C3).
     pub(crate) async fn give_reason(
         &self,
@@ -166,5 +175,5 @@ impl Console {
 
 /// A doc comment as one line of text.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    text.replace('`', "").split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -8,7 +8,7 @@ use axum::response::Response;
 use spine::ActionKind;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use watch::{Measure, Rule, Tally, Trigger, Tuned};
+use watch::{Key, Measure, Rule, Tally, Trigger, Tuned};
 use web::{Admin, Form, Operator, Page, Problem, Query, Staff, Support, html};
 
 use crate::alert::severity_tone;
@@ -53,12 +53,20 @@ fn numbers(rule: &Rule) -> String {
         Measure::Accounts => "accounts",
         Measure::Clients => "clients",
     };
-    let mut text = format!(
-        "{} {things} in {} per {}",
-        told::grouped(rule.threshold),
-        told::span(rule.window_s.into()),
-        rule.key.as_str(),
-    );
+    let key = match rule.key {
+        Key::Client => "of one client",
+        Key::Neighbours => "of one neighbourhood",
+        Key::Account => "of one account",
+        Key::Pair => "of one account from one client",
+        Key::House => "in the whole house",
+    };
+    let mut text = match (rule.threshold, rule.measure) {
+        (1, Measure::Events) => format!("once {key}"),
+        (many, _) => {
+            let window = told::span(rule.window_s.into());
+            format!("{} {things} in {window} {key}", told::grouped(many))
+        }
+    };
     if rule.share_percent > 0 {
         text.push_str(&format!(", {} % bad", rule.share_percent));
     }

@@ -15,7 +15,7 @@ use web::{Admin, App, Form, Operator, Page, Path, Problem, Query, Staff, html};
 
 use super::live::{Live, session_over};
 use super::proof::Drawn;
-use super::{Asked, Line, Shown, Wanted, actor, clear, sealed_fields, spoken, tone};
+use super::{Asked, Line, Shown, Wanted, actor, sealed_fields, spoken, tone, with_unit};
 use crate::confirm::Act;
 use crate::desk::Desk;
 use crate::events::{PersonalDataRevealed, Revealed};
@@ -150,14 +150,23 @@ struct Clear {
     value: String,
 }
 
+impl Clear {
+    fn of(name: &str, value: &serde_json::Value) -> Self {
+        let (name, value) = with_unit(name, value);
+        Self { name, value }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "event.html")]
 struct EventPage {
     page: Page,
     desk: Desk,
-    id: String,
+    event: String,
     kind: String,
     what: String,
+    /// The whole of the words, where the headline is only their beginning.
+    more: Option<String>,
     tone: &'static str,
     actor: &'static str,
     at: String,
@@ -194,13 +203,14 @@ async fn event_page(
     sight: Sight,
 ) -> Result<Response, Problem> {
     let proof = drawn(console, event.id).await?;
-    let what = console.words_of(&event.kind);
+    let what = console.headline(&event.kind);
+    let more = Some(console.words_of(&event.kind)).filter(|words| *words != what);
     let open = matches!(&event.sealed, Opened::Whole(fields) if !fields.is_empty());
     let plain = event.plain.iter();
     let account = event.account().filter(|_| desk.sees()).map(|account| account.to_string());
     html(&EventPage {
         page: desk.page(page, event.kind.clone()),
-        id: event.id.to_string(),
+        event: event.id.to_string(),
         tone: tone(&event.kind),
         actor: actor(&event.actor_kind),
         at: told::clock(event.at),
@@ -209,7 +219,7 @@ async fn event_page(
         index: told::grouped(event.index),
         aggregate: spoken(&event.aggregate),
         account,
-        plain: plain.map(|(k, v)| Clear { name: spoken(k), value: clear(v) }).collect(),
+        plain: plain.map(|(name, value)| Clear::of(name, value)).collect(),
         deleted: event.sealed == Opened::Deleted,
         sealed: sealed_fields(console, event, sight),
         retain_days: console.spec(&event.kind).map(|spec| spec.retain_days),
@@ -218,6 +228,7 @@ async fn event_page(
         kind: event.kind.clone(),
         desk,
         what,
+        more,
         proof,
     })
 }

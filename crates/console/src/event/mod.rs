@@ -40,7 +40,7 @@ impl Line {
         Self {
             index: event.index,
             href: format!("/console/events/{}", event.id),
-            what: console.words_of(&event.kind),
+            what: console.headline(&event.kind),
             tone: tone(&event.kind),
             actor: actor(&event.actor_kind),
             fields: summary(&event.plain),
@@ -102,7 +102,8 @@ fn summary(plain: &Map<String, Json>) -> String {
         if !text.is_empty() {
             text.push_str(" · ");
         }
-        text.push_str(&format!("{} {}", spoken(name), clear(value)));
+        let (name, value) = with_unit(name, value);
+        text.push_str(&format!("{name} {value}"));
     }
     let end = text.floor_char_boundary(SUMMARY_CHARS);
     if end < text.len() {
@@ -117,15 +118,21 @@ pub(crate) fn spoken(name: &str) -> String {
     name.trim_start_matches('_').replace('_', " ")
 }
 
+/// A clear field: a unit at the end of its name goes behind its value.
+pub(crate) fn with_unit(name: &str, value: &Json) -> (String, String) {
+    match (name.strip_suffix("_s"), value) {
+        (Some(name), Json::Number(_)) => (spoken(name), format!("{} s", clear(value))),
+        (Some(_) | None, _) => (spoken(name), clear(value)),
+    }
+}
+
 /// A clear value.
-pub(crate) fn clear(value: &Json) -> String {
+fn clear(value: &Json) -> String {
     match value {
         Json::Null => "none".to_owned(),
         Json::Bool(flag) => if *flag { "yes" } else { "no" }.to_owned(),
         Json::String(text) => text.replace('_', " "),
-        Json::Number(number) => {
-            number.as_i64().map_or_else(|| number.to_string(), |number| told::grouped(number))
-        }
+        Json::Number(number) => number.as_i64().map_or_else(|| number.to_string(), told::grouped),
         Json::Array(items) => items.iter().map(clear).collect::<Vec<_>>().join(", "),
         Json::Object(_) => value.to_string(),
     }
@@ -297,9 +304,10 @@ mod tests {
         assert_eq!(tone("access.client_blocked"), "warn");
         assert_eq!(tone("access.client_unblocked"), "good");
         assert_eq!(tone("order.paid"), "plain");
-        let plain = json!({"reason": "wrong_password", "count": 1200, "dry_run": false});
+        let plain =
+            json!({"reason": "wrong_password", "count": 1200, "dry_run": false, "lasts_s": 90});
         let text = summary(plain.as_object().unwrap());
-        assert_eq!(text, "count 1,200 · dry run no · reason wrong password");
+        assert_eq!(text, "count 1,200 · dry run no · lasts 90 s · reason wrong password");
         let long = json!({"why": "é".repeat(200)});
         assert!(summary(long.as_object().unwrap()).len() <= SUMMARY_CHARS + 3);
     }

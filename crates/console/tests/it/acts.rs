@@ -3,13 +3,12 @@
 
 use http::StatusCode;
 use identity::{AccountKind, AccountState, Client as With, StaffRole};
-use testkit::World;
 
-use crate::house::{House, room};
+use crate::house::{House, Must as _, room};
 
 testkit::on_both! { room;
     // C3, C4
-    async fn ending_a_session_really_ends_it(world: &World) {
+    async fn ending_a_session_really_ends_it(world: &testkit::World) {
         let house = House::new(world);
         let ada = house.customer("ada@example.test").await;
         let first = house.sign_in("ada@example.test", With::Browser).await;
@@ -38,18 +37,18 @@ testkit::on_both! { room;
         assert_eq!(asked[0].plain["reason"], "ticket 12");
         assert_eq!(asked[0].actor_kind, "operator");
         // What is over cannot be ended again.
-        support.submit(&path, &path, &fields).await.expect(StatusCode::NOT_FOUND);
+        support.submit(&path, &path, &fields).await.must(StatusCode::NOT_FOUND);
     }
 
     // C3
-    async fn locking_and_unlocking(world: &World) {
+    async fn locking_and_unlocking(world: &testkit::World) {
         let house = House::new(world);
         let ada = house.customer("ada@example.test").await;
         let opened = house.sign_in("ada@example.test", With::Browser).await;
         let mut support = house.operator(&[StaffRole::Support]).await;
         let state = async || house.identity.account(ada).await.unwrap().state;
         let lock = format!("/console/accounts/{ada}/lock");
-        support.submit(&lock, &lock, &[("reason", "stolen")]).await.expect(StatusCode::SEE_OTHER);
+        support.submit(&lock, &lock, &[("reason", "stolen")]).await.must(StatusCode::SEE_OTHER);
         assert_eq!(state().await, AccountState::Locked);
         let secret = opened.secret.expose();
         let live = house.identity.session_of_secret(&house.ctx(), secret).await.unwrap();
@@ -67,7 +66,7 @@ testkit::on_both! { room;
     }
 
     // C3
-    async fn nobody_acts_above_themselves(world: &World) {
+    async fn nobody_acts_above_themselves(world: &testkit::World) {
         let house = House::new(world);
         let chief = house.person(AccountKind::Staff, "chief@staff.test", &[StaffRole::Admin]).await;
         let mut support = house.operator(&[StaffRole::Support]).await;
@@ -77,14 +76,14 @@ testkit::on_both! { room;
         assert!(token.is_some());
         for deed in ["lock", "end-sessions", "step-up"] {
             let path = format!("/console/accounts/{chief}/{deed}");
-            support.get(&path).await.expect(StatusCode::FORBIDDEN);
+            support.get(&path).await.must(StatusCode::FORBIDDEN);
             support.get("/console/accounts").await;
             let tried = support.post_form(&path, &[("reason", "because")]).await;
             assert_eq!(tried.status, StatusCode::FORBIDDEN);
         }
         // An administrator may, but not to the own account.
         let mut client = house.browser();
-        crate::house::enter(&mut client, "chief@staff.test").await.expect(StatusCode::SEE_OTHER);
+        crate::house::enter(&mut client, "chief@staff.test").await.must(StatusCode::SEE_OTHER);
         let path = format!("/console/accounts/{chief}/lock");
         let own = client.submit(&path, &path, &[("reason", "why not")]).await;
         assert_eq!(own.status, StatusCode::CONFLICT);
@@ -92,7 +91,7 @@ testkit::on_both! { room;
         assert!(house.events("identity.account_locked").await.is_empty());
     }
 
-    async fn accounts_are_found_by_address_and_id(world: &World) {
+    async fn accounts_are_found_by_address_and_id(world: &testkit::World) {
         let house = House::new(world);
         let ada = house.customer("ada@example.test").await;
         let mut support = house.operator(&[StaffRole::Support]).await;
@@ -112,7 +111,7 @@ testkit::on_both! { room;
         assert!(!list.body.contains("Lovelace"));
     }
 
-    async fn clients_are_blocked_and_let_in_again(world: &World) {
+    async fn clients_are_blocked_and_let_in_again(world: &testkit::World) {
         let house = House::new(world);
         let mut support = house.operator(&[StaffRole::Support]).await;
         let path = "/console/clients";
@@ -139,7 +138,7 @@ testkit::on_both! { room;
         assert!(support.get("/console/clients?ended=1").await.body.contains("lifted"));
     }
 
-    async fn alerts_are_judged(world: &World) {
+    async fn alerts_are_judged(world: &testkit::World) {
         let house = House::new(world);
         house.spray("198.51.100.66", 14).await;
         house.settle().await;
@@ -160,31 +159,31 @@ testkit::on_both! { room;
         assert_eq!(took.location(), format!("{path}?notice=acknowledged"));
         let closed = support.post_form(&close, &[("verdict", "attack")]).await;
         assert_eq!(closed.location(), format!("{path}?notice=closed"));
-        support.post_form(&close, &[("verdict", "attack")]).await.expect(StatusCode::CONFLICT);
+        support.post_form(&close, &[("verdict", "attack")]).await.must(StatusCode::CONFLICT);
         assert!(support.get("/console/alerts?state=closed").await.body.contains(&path));
         // The client of the alert fills the form of a block.
         let form = support.get(&format!("/console/clients?alert={}", alert.id)).await;
         assert!(form.body.contains("value=\"198.51.100.66"));
     }
 
-    async fn answers_are_stopped_and_go_on(world: &World) {
+    async fn answers_are_stopped_and_go_on(world: &testkit::World) {
         let house = House::new(world);
         let mut support = house.operator(&[StaffRole::Support]).await;
         let mut admin = house.operator(&[StaffRole::Admin]).await;
         let (stop, resume) = ("/console/rules/stop", "/console/rules/resume");
-        support.submit(stop, stop, &[("reason", "a false alarm")]).await.expect(StatusCode::SEE_OTHER);
+        support.submit(stop, stop, &[("reason", "a false alarm")]).await.must(StatusCode::SEE_OTHER);
         assert!(house.watch.switch().await.unwrap().stopped);
         let again = support.submit(stop, stop, &[("reason", "again")]).await;
         assert_eq!(again.status, StatusCode::CONFLICT);
         assert!(support.get("/console").await.body.contains("Automatic answers are stopped."));
-        support.get(resume).await.expect(StatusCode::FORBIDDEN);
-        admin.submit(resume, resume, &[("reason", "over")]).await.expect(StatusCode::SEE_OTHER);
+        support.get(resume).await.must(StatusCode::FORBIDDEN);
+        admin.submit(resume, resume, &[("reason", "over")]).await.must(StatusCode::SEE_OTHER);
         assert!(!house.watch.switch().await.unwrap().stopped);
         let rules = admin.get("/console/rules").await.expect(StatusCode::OK);
         assert!(rules.body.contains("stuffing client"));
     }
 
-    async fn keys_are_shown_once_and_revoked(world: &World) {
+    async fn keys_are_shown_once_and_revoked(world: &testkit::World) {
         let house = House::new(world);
         let mut admin = house.operator(&[StaffRole::Admin]).await;
         let path = "/console/keys";
@@ -197,7 +196,7 @@ testkit::on_both! { room;
         assert!(!admin.get(path).await.body.contains("sdk_test_"));
         let key = house.access.services(None, 1).await.unwrap()[0].id;
         let revoke = format!("/console/keys/{key}/revoke");
-        admin.submit(&revoke, &revoke, &[("reason", "leaked")]).await.expect(StatusCode::SEE_OTHER);
+        admin.submit(&revoke, &revoke, &[("reason", "leaked")]).await.must(StatusCode::SEE_OTHER);
         assert!(house.access.services(None, 1).await.unwrap()[0].revoked_at.is_some());
         assert!(admin.get("/console/routes").await.body.contains("No routes yet"));
     }

@@ -3,12 +3,11 @@
 
 use http::StatusCode;
 use identity::StaffRole;
-use testkit::World;
 
-use crate::house::{House, room};
+use crate::house::{House, Must as _, room};
 
 testkit::on_both! { room;
-    async fn a_check_is_told_and_an_altered_row_is_found(world: &World) {
+    async fn a_check_is_told_and_an_altered_row_is_found(world: &testkit::World) {
         let house = House::new(world);
         house.customer("ada@example.test").await;
         let mut support = house.operator(&[StaffRole::Support]).await;
@@ -17,7 +16,7 @@ testkit::on_both! { room;
         let (page, verify) = ("/console/audit", "/console/audit/verify");
         let checkpoint = auditor.get("/console/audit/checkpoint").await.expect(StatusCode::OK);
         let kept = checkpoint.body.clone();
-        support.submit(page, verify, &[("kept", "")]).await.expect(StatusCode::FORBIDDEN);
+        support.submit(page, verify, &[("kept", "")]).await.must(StatusCode::FORBIDDEN);
         let wrong = auditor.submit(page, verify, &[("kept", "no checkpoint")]).await;
         assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
         assert!(wrong.body.contains("This is no checkpoint"));
@@ -35,14 +34,14 @@ testkit::on_both! { room;
         tx.run(change, Vec::new()).await.unwrap();
         tx.commit().await.unwrap();
         db.close().await;
-        auditor.submit(page, verify, &[("kept", "")]).await.expect(StatusCode::SEE_OTHER);
+        auditor.submit(page, verify, &[("kept", "")]).await.must(StatusCode::SEE_OTHER);
         let shown = auditor.get(page).await;
         assert!(shown.body.contains("The log does not hold."));
         assert!(shown.body.contains("a row of identity_account"));
         assert_eq!(house.events("console.log_verified").await[1].plain["holds"], false);
     }
 
-    async fn the_overview_counts_what_happened(world: &World) {
+    async fn the_overview_counts_what_happened(world: &testkit::World) {
         let house = House::new(world);
         house.spray("198.51.100.23", 3).await;
         let mut auditor = house.operator(&[StaffRole::Auditor]).await;

@@ -5,11 +5,10 @@ use std::fmt::Write as _;
 use http::{Method, Request, StatusCode};
 use identity::{AccountKind, Client as With, StaffRole};
 use kernel::{AccountId, EventId, KeyId, SessionId};
-use testkit::World;
 use web::api::{Access, Effect};
 use web::testing::Client;
 
-use crate::house::{COOKIE, House, PASSWORD, enter, room};
+use crate::house::{COOKIE, House, Must as _, PASSWORD, enter, room};
 
 /// An address that exists in form only: what is asked is who may ask.
 fn filled(path: &str) -> String {
@@ -29,22 +28,29 @@ fn filled(path: &str) -> String {
         .replace("{deed}", "lock")
 }
 
-/// The status of an operation; a stream is not read to its end.
-async fn status(client: &mut Client, method: &'static str, path: &str) -> StatusCode {
+/// The status of an operation, and whether it was refused to this client; a stream is not read to
+/// its end.
+async fn ask(client: &mut Client, method: &'static str, path: &str) -> (StatusCode, bool) {
     let path = filled(path);
-    if method == "GET" {
+    let (status, location) = if method == "GET" {
         let request = Request::get(&path).header("accept", "text/html");
-        let request = request.body(axum::body::Body::empty()).unwrap();
-        return client.open(request).await.status();
-    }
-    assert_eq!(method, Method::POST);
-    // The token of a page that this client may read, if any.
-    client.get("/console").await;
-    client.post_form(&path, &[]).await.status
+        let response = client.open(request.body(axum::body::Body::empty()).unwrap()).await;
+        let location = response.headers().get("location").cloned();
+        (response.status(), location)
+    } else {
+        assert_eq!(method, Method::POST);
+        // The token of a page that this client may read, if any.
+        client.get("/console").await;
+        let answer = client.post_form(&path, &[]).await;
+        (answer.status, answer.headers.get("location").cloned())
+    };
+    let sign_in = location.is_some_and(|to| to.as_bytes().starts_with(b"/console/sign-in"));
+    let refused = sign_in || [StatusCode::FORBIDDEN, StatusCode::UNAUTHORIZED].contains(&status);
+    (status, refused)
 }
 
 testkit::on_both! { room;
-    async fn the_matrix_of_roles_and_pages(world: &World) {
+    async fn the_matrix_of_roles_and_pages(world: &testkit::World) {
         let house = House::new(world);
         let mut people = vec![("nobody".to_owned(), house.browser())];
         for role in [StaffRole::Moderator, StaffRole::Auditor, StaffRole::Support, StaffRole::Admin] {
@@ -59,9 +65,8 @@ testkit::on_both! { room;
             }
             write!(text, "{} {} ({})", operation.method, operation.path, operation.access).unwrap();
             for (name, client) in &mut people {
-                let status = status(client, operation.method, &operation.path).await;
+                let (status, refused) = ask(client, operation.method, &operation.path).await;
                 write!(text, " {name}={}", status.as_u16()).unwrap();
-                let refused = [StatusCode::SEE_OTHER, StatusCode::FORBIDDEN, StatusCode::UNAUTHORIZED];
                 let may = match &operation.access {
                     Access::Public => true,
                     Access::Operator(role) => match (name.as_str(), role.as_str()) {
@@ -71,21 +76,16 @@ testkit::on_both! { room;
                     },
                     Access::Session | Access::Service(_) => panic!("not at the console"),
                 };
-                // `/console/` leads on by itself.
-                if operation.path != "/console/" {
-                    assert_eq!(!refused.contains(&status), may, "{name} {operation:?} {status}");
-                }
+                assert_eq!(!refused, may, "{name} {operation:?} {status}");
             }
             text.push('\n');
             assert_ne!(operation.effect, Effect::Upkeep);
         }
-        insta::with_settings!({snapshot_suffix => ""}, {
-            insta::assert_snapshot!("roles_and_pages", text);
-        });
+        insta::assert_snapshot!("roles_and_pages", text);
     }
 
     // C1
-    async fn only_staff_who_came_by_this_door(world: &World) {
+    async fn only_staff_who_came_by_this_door(world: &testkit::World) {
         let house = House::new(world);
         house.customer("ada@example.test").await;
         house.person(AccountKind::Staff, "grace@staff.test", &[StaffRole::Admin]).await;
@@ -98,7 +98,7 @@ testkit::on_both! { room;
         // The shop's own session of the same person opens nothing here.
         let opened = house.sign_in("grace@staff.test", With::Browser).await;
         client.cookies.insert(COOKIE.to_owned(), opened.secret.expose().clone());
-        client.get("/console").await.expect(StatusCode::SEE_OTHER);
+        client.get("/console").await.must(StatusCode::SEE_OTHER);
         client.cookies.remove(COOKIE);
         let fields = [
             ("email", "grace@staff.test"),
@@ -108,18 +108,18 @@ testkit::on_both! { room;
         let entered = client.submit("/console/sign-in", "/console/sign-in", &fields).await;
         assert_eq!(entered.location(), "/console/alerts?state=open");
         assert!(entered.header("set-cookie").contains("SameSite=Strict"));
-        client.get("/console").await.expect(StatusCode::OK);
+        client.get("/console").await.must(StatusCode::OK);
         // Half an hour without use is the end.
         world.advance(std::time::Duration::from_secs(1_801));
-        client.get("/console").await.expect(StatusCode::SEE_OTHER);
+        client.get("/console").await.must(StatusCode::SEE_OTHER);
         assert_eq!(house.events("identity.login_failed").await.len(), 1);
     }
 
-    async fn forms_of_other_pages_do_nothing(world: &World) {
+    async fn forms_of_other_pages_do_nothing(world: &testkit::World) {
         let house = House::new(world);
         let mut client = house.operator(&[StaffRole::Admin]).await;
         let fields = [("net", "192.0.2.9"), ("minutes", "5"), ("reason", "x")];
-        client.get("/console/clients").await.expect(StatusCode::OK);
+        client.get("/console/clients").await.must(StatusCode::OK);
         client.origin = "https://evil.test".to_owned();
         let foreign = client.post_form("/console/clients", &fields).await;
         assert_eq!(foreign.status, StatusCode::FORBIDDEN);
@@ -133,21 +133,21 @@ testkit::on_both! { room;
         forged = house.browser();
         forged.cookies = cookies;
         let with_token = [("csrf", token.as_str()), fields[0], fields[1], fields[2]];
-        forged.post_form("/console/clients", &with_token).await.expect(StatusCode::FORBIDDEN);
+        forged.post_form("/console/clients", &with_token).await.must(StatusCode::FORBIDDEN);
         assert!(house.events("access.client_blocked").await.is_empty());
         client.submit("/console/clients", "/console/clients", &fields).await
-            .expect(StatusCode::SEE_OTHER);
+            .must(StatusCode::SEE_OTHER);
         assert_eq!(house.events("access.client_blocked").await.len(), 1);
     }
 
-    async fn signing_out_ends_the_session(world: &World) {
+    async fn signing_out_ends_the_session(world: &testkit::World) {
         let house = House::new(world);
         let mut client = house.operator(&[StaffRole::Auditor]).await;
         let kept = client.cookies.clone();
         let out = client.submit("/console", "/console/sign-out", &[]).await;
         assert_eq!(out.location(), "/console/sign-in?notice=signed-out");
         client.cookies = kept;
-        client.get("/console").await.expect(StatusCode::SEE_OTHER);
+        client.get("/console").await.must(StatusCode::SEE_OTHER);
         assert_eq!(house.events("identity.session_ended").await.len(), 1);
     }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use access::{Access, AccessConfig, Mode};
+use axum::Router;
 use console::{Console, OperatorCallers};
 use http::StatusCode;
 use identity::{
@@ -115,9 +116,13 @@ impl<'a> House<'a> {
     }
 
     pub(crate) async fn sign_in(&self, email: &str, with: With) -> Opened {
+        self.sign_in_by(&self.ctx(), email, with).await
+    }
+
+    pub(crate) async fn sign_in_by(&self, ctx: &Ctx, email: &str, with: With) -> Opened {
         let password = Secret::new(PASSWORD.to_owned());
         let command = SignIn { email: email.to_owned(), password, client: with };
-        self.identity.sign_in(&self.ctx(), command).await.expect("signed in")
+        self.identity.sign_in(ctx, command).await.expect("signed in")
     }
 
     /// `count` refused sign-ins from one address.
@@ -167,8 +172,8 @@ impl<'a> House<'a> {
         events
     }
 
-    /// A browser before the console.
-    pub(crate) fn browser(&self) -> Client {
+    /// The console as it is served.
+    pub(crate) fn router(&self) -> Router {
         let app = App::new(
             Arc::clone(&self.world.clock) as Arc<dyn Clock>,
             Arc::clone(&self.world.entropy) as Arc<dyn Entropy>,
@@ -176,9 +181,14 @@ impl<'a> House<'a> {
             Csrf::new(&Secret::new([7; 32])),
             Site::console("Lantern Market", URL),
         );
-        let routes = console::routes(self.console.clone());
-        let assembled = web::api::assemble("test", "0", [routes]).expect("operations with words");
-        let mut client = Client::new(web::serve_stack(assembled.router, app));
+        let routes = [console::routes(self.console.clone()), web::assets::routes()];
+        let assembled = web::api::assemble("test", "0", routes).expect("operations with words");
+        web::serve_stack(assembled.router, app)
+    }
+
+    /// A browser before the console.
+    pub(crate) fn browser(&self) -> Client {
+        let mut client = Client::new(self.router());
         client.origin = URL.to_owned();
         client
     }
@@ -189,8 +199,21 @@ impl<'a> House<'a> {
         let email = format!("{name}@staff.test");
         self.person(AccountKind::Staff, &email, roles).await;
         let mut client = self.browser();
-        enter(&mut client, &email).await.expect(StatusCode::SEE_OTHER);
+        enter(&mut client, &email).await.must(StatusCode::SEE_OTHER);
         client
+    }
+}
+
+/// An answer whose status is all that matters.
+pub(crate) trait Must {
+    /// Stops where the status is another.
+    fn must(self, status: StatusCode);
+}
+
+impl Must for Answer {
+    #[track_caller]
+    fn must(self, status: StatusCode) {
+        assert_eq!(self.status, status, "{self:?}");
     }
 }
 
