@@ -2,6 +2,8 @@
 //!
 //! A consumer's cursor moves in the transaction of its own writes, so each event has its effect
 //! once. Batches that hold nothing for it move the cursor in memory only, and now and then on disk.
+//! A batch that fails is tried again event by event, so that one event that cannot be handled holds
+//! up only those behind it, and is named in the program's log.
 
 use std::time::Duration;
 
@@ -52,16 +54,17 @@ const POLL: Duration = Duration::from_secs(1);
 /// event is never skipped.
 pub async fn run_consumer(spine: Spine, consumer: &dyn Consumer, stop: CancellationToken) {
     let mut grown = spine.grown();
-    let mut follower = Follower { spine, consumer, at: None, saved: 0 };
+    let mut follower = Follower::new(spine, consumer);
     let mut retry = FIRST_RETRY;
     loop {
-        let wait = match follower.catch_up().await {
+        let wait = match follower.catch_up(&stop).await {
             Ok(()) => {
                 retry = FIRST_RETRY;
                 POLL
             }
             Err(error) => {
-                tracing::warn!(%error, consumer = consumer.name(), "a batch will be tried again");
+                let (consumer, leaf) = (consumer.name(), follower.stuck.unwrap_or(-1));
+                tracing::warn!(%error, consumer, leaf, "events from this one will be tried again");
                 retry = (retry * 2).min(LONGEST_RETRY);
                 retry
             }
@@ -79,18 +82,27 @@ struct Follower<'a> {
     consumer: &'a dyn Consumer,
     at: Option<i64>,
     saved: i64,
+    /// How many events are taken at once.
+    page: i64,
+    /// The first event of a batch that failed.
+    stuck: Option<i64>,
 }
 
-impl Follower<'_> {
-    async fn catch_up(&mut self) -> Result<(), Error> {
-        loop {
+impl<'a> Follower<'a> {
+    const fn new(spine: Spine, consumer: &'a dyn Consumer) -> Self {
+        Self { spine, consumer, at: None, saved: 0, page: PAGE, stuck: None }
+    }
+
+    async fn catch_up(&mut self, stop: &CancellationToken) -> Result<(), Error> {
+        while !stop.is_cancelled() {
             let at = self.position().await?;
+            let page = self.page;
             let kinds = self.consumer.kinds();
             let wants = |kind: &str| kinds.is_empty() || kinds.contains(&kind);
-            let events = self.spine.events_from(at, PAGE, wants).await?;
+            let events = self.events(at, page).await?;
             let Some(last) = events.last() else { return Ok(()) };
             let next = last.index + 1;
-            let full = i64::try_from(events.len()) == Ok(PAGE);
+            let full = i64::try_from(events.len()) == Ok(page);
             let wanted: Vec<Recorded> =
                 events.into_iter().filter(|event| wants(&event.kind)).collect();
             if !wanted.is_empty() {
@@ -102,10 +114,29 @@ impl Follower<'_> {
                 self.saved = next;
             }
             self.at = Some(next);
+            self.stuck = None;
+            self.page = (page * 2).min(PAGE);
             if !full {
                 return Ok(());
             }
         }
+        Ok(())
+    }
+
+    /// The next events; one alone where they cannot be opened together.
+    async fn events(&mut self, at: i64, page: i64) -> Result<Vec<Recorded>, Error> {
+        let kinds = self.consumer.kinds();
+        let wants = |kind: &str| kinds.is_empty() || kinds.contains(&kind);
+        let events = self.spine.events_from(at, page, wants).await;
+        if events.is_err() {
+            self.failed_at(at);
+        }
+        events
+    }
+
+    fn failed_at(&mut self, leaf: i64) {
+        self.page = 1;
+        self.stuck = Some(leaf);
     }
 
     async fn position(&mut self) -> Result<i64, Error> {
@@ -124,6 +155,7 @@ impl Follower<'_> {
         if tried.is_err() {
             // Another node may have been faster: read the cursor anew.
             self.at = None;
+            self.failed_at(events.first().map_or(next, |event| event.index));
         }
         tried
     }
@@ -148,7 +180,7 @@ impl Spine {
     /// # Errors
     /// The consumer's, or the store's.
     pub async fn consume(&self, consumer: &dyn Consumer) -> Result<(), Error> {
-        Follower { spine: self.clone(), consumer, at: None, saved: 0 }.catch_up().await
+        Follower::new(self.clone(), consumer).catch_up(&CancellationToken::new()).await
     }
 }
 

@@ -182,8 +182,8 @@ mod tests {
         let row = ("[a-z_]{1,20}", any::<[u8; 16]>(), any::<i64>(), any::<Option<[u8; 32]>>())
             .prop_map(|(table, row, version, digest)| RowMark { table, row, version, digest });
         let ids = (any::<[u8; 16]>(), any::<[u8; 16]>(), any::<[u8; 16]>());
-        (ids, any::<(i64, i64)>(), "[a-z.]{0,30}", any::<([u8; 32], [u8; 32])>())
-            .prop_flat_map(move |(ids, numbers, kind, parts)| {
+        (ids, any::<(i64, i64)>(), "[a-z.]{0,30}", any::<([u8; 32], [u8; 32])>()).prop_flat_map(
+            move |(ids, numbers, kind, parts)| {
                 prop::collection::vec(row.clone(), 0..4).prop_map(move |rows| Entry {
                     id: ids.0,
                     at: numbers.0,
@@ -197,7 +197,8 @@ mod tests {
                     plain: parts.0,
                     sealed: parts.1,
                 })
-            })
+            },
+        )
     }
 
     proptest! {

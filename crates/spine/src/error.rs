@@ -76,7 +76,9 @@ impl Refusal for Error {
         match self {
             Self::Store(store::Error::Unique) => Kind::Conflict,
             Self::Store(
-                store::Error::Busy(_) | store::Error::Unavailable { .. } | store::Error::CommitFailed,
+                store::Error::Busy(_)
+                | store::Error::Unavailable { .. }
+                | store::Error::CommitFailed,
             )
             | Self::Seal(SealError::Unavailable)
             | Self::NotLeader => Kind::Unavailable,

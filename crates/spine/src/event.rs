@@ -249,6 +249,11 @@ impl Draft {
 
     /// Adds who did it and from where to the sealed part.
     pub(crate) fn sign_off(&mut self, actor: String, origin: &Origin) {
+        // Who tells a fact of the shop's does not say who told it.
+        for name in [ACTOR, ADDRESS, AGENT, FINGERPRINT] {
+            self.sealed.remove(name);
+            self.plain.remove(name);
+        }
         let mut add = |name: &str, value: Option<String>| {
             if let Some(value) = value {
                 self.sealed.insert(name.to_owned(), Value::String(value));

@@ -12,4 +12,12 @@ crate::events! {
             reason: String }
         sealed {} retain_days = 3650, ocsf = 3004
     }
+    /// Bodies of a kind of event from before a moment are deleted, because their time is over.
+    BodiesRetired = "bodies_retired" {
+        plain { of_kind: String, before_us: i64 } sealed {} retain_days = 36500, ocsf = 3004
+    }
+    /// The events of an erased person no longer name the person; the log's pseudonym is told.
+    SubjectCut = "subject_cut" {
+        plain { subject: String } sealed {} retain_days = 36500, ocsf = 3004
+    }
 }

@@ -33,9 +33,11 @@ mod entry;
 mod error;
 mod event;
 mod events;
+mod leaf;
 mod log;
 mod node;
 mod response;
+mod retire;
 mod schema;
 mod sealer;
 mod sequencer;
@@ -48,7 +50,7 @@ pub use consumer::{Consumer, run_consumer};
 pub use entry::{Entry, RowMark};
 pub use error::Error;
 pub use event::{About, Event, EventSpec, Opened, Recorded};
-pub use events::{ForgedEventsFound, LogReopened};
+pub use events::{BodiesRetired, ForgedEventsFound, LogReopened, SubjectCut};
 pub use log::{EventFilter, EventProof};
 pub use response::{ActionKind, ResponseRequested};
 pub use schema::{MIGRATIONS, check_schema};
@@ -66,14 +68,27 @@ pub use verify::{Fault, Verification};
 /// The spine's tables.
 pub const TABLES: &[Table] = schema::TABLES;
 /// The spine's events.
-pub const EVENTS: &[EventSpec] =
-    &[ForgedEventsFound::SPEC, LogReopened::SPEC, ResponseRequested::SPEC];
+pub const EVENTS: &[EventSpec] = &[
+    ForgedEventsFound::SPEC,
+    LogReopened::SPEC,
+    BodiesRetired::SPEC,
+    SubjectCut::SPEC,
+    ResponseRequested::SPEC,
+];
 
 /// Every statement of the spine.
 #[must_use]
 pub fn statements() -> Vec<Statement> {
-    [tx::STATEMENTS, sequencer::STATEMENTS, log::STATEMENTS, consumer::STATEMENTS, node::STATEMENTS]
-        .concat()
+    [
+        tx::STATEMENTS,
+        sequencer::STATEMENTS,
+        log::STATEMENTS,
+        consumer::STATEMENTS,
+        node::STATEMENTS,
+        retire::STATEMENTS,
+        verify::STATEMENTS,
+    ]
+    .concat()
 }
 
 #[doc(hidden)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kernel::{AccountId, EventId, Limits, Timestamp};
+use kernel::{AccountId, EventId, Limits};
 use merkle::tile::encode_bundle;
 use merkle::{Resource, SignedCheckpoint, TileId, TlogProof};
 use serde_json::{Map, Value as Json};
@@ -10,7 +10,7 @@ use store::{FromRow, Row, args, sql};
 
 use crate::entry::split_body;
 use crate::tx::body_place;
-use crate::{Error, EventSpec, Opened, Recorded, SealError, Spine, Subject, node};
+use crate::{Error, Opened, Recorded, SealError, Spine, Subject, node};
 
 sql! {
     read PAGE =
@@ -30,9 +30,6 @@ sql! {
          leaf FROM spine_leaf WHERE id = $1";
     read ENTRY = "SELECT idx, entry FROM spine_leaf WHERE id = $1";
     read ENTRIES = "SELECT entry FROM spine_leaf WHERE idx >= $1 AND idx < $2 ORDER BY idx";
-    upkeep CUT_SUBJECT in spine_leaf = "UPDATE spine_leaf SET subject = NULL WHERE subject = $1";
-    upkeep DELETE_BODIES in spine_leaf =
-        "UPDATE spine_leaf SET body = NULL WHERE kind = $1 AND at < $2 AND body IS NOT NULL";
 }
 
 /// Which events are wanted.
@@ -220,9 +217,9 @@ impl Spine {
         if index >= size {
             return Err(Error::NoSuchEvent);
         }
-        let mut inner = self.0.db.begin().await?;
-        let tiles = node::tiles(&mut inner, &merkle::inclusion_tiles(index, size)?).await?;
-        inner.rollback().await?;
+        let mut read = self.0.db.read().await?;
+        let tiles = node::tiles(&mut read, &merkle::inclusion_tiles(index, size)?).await?;
+        drop(read);
         let proof = merkle::prove_inclusion(&tiles, index, size)?;
         Ok(EventProof { entry, proof: TlogProof { extra: None, index, proof, checkpoint } })
     }
@@ -236,9 +233,7 @@ impl Spine {
         let checkpoint = self.checkpoint().await?.ok_or(Error::NoSuchEvent)?;
         let size = checkpoint.claimed().size();
         for id in TileId::all(size) {
-            let mut inner = self.0.db.begin().await?;
-            let tiles = node::tiles(&mut inner, &[id]).await?;
-            inner.rollback().await?;
+            let tiles = node::tiles(&mut self.0.db.read().await?, &[id]).await?;
             let bytes = merkle::TileReader::tile(&tiles, id)?;
             let width = usize::from(id.width()) * 32;
             let bytes = bytes.get(..width).ok_or(Error::NoSuchEvent)?;
@@ -266,8 +261,7 @@ impl Spine {
         if rows.len() < usize::from(id.width()) {
             return Ok(None);
         }
-        let entries =
-            rows.iter().map(|row| row.bytes("entry")).collect::<Result<Vec<_>, _>>()?;
+        let entries = rows.iter().map(|row| row.bytes("entry")).collect::<Result<Vec<_>, _>>()?;
         Ok(Some(encode_bundle(&entries)?))
     }
 
@@ -291,33 +285,6 @@ impl Spine {
                 Ok(bytes.and_then(|bytes| bytes.get(..width).map(<[u8]>::to_vec)))
             }
         }
-    }
-
-    /// Cuts the link between an erased person and the person's events; to be called once the key
-    /// is destroyed. Returns how many events there were.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn cut_subject(&self, account: AccountId) -> Result<u64, Error> {
-        let mut upkeep = self.upkeep().await?;
-        let cut = upkeep.run(&CUT_SUBJECT, args![Subject::Account(account).to_bytes()]).await?;
-        upkeep.commit().await?;
-        Ok(cut)
-    }
-
-    /// Deletes the bodies of events whose time is over; entries and hashes stay. Returns how many.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn retire_bodies(&self, specs: &[EventSpec], now: Timestamp) -> Result<u64, Error> {
-        let mut deleted = 0;
-        for spec in specs {
-            let days = std::time::Duration::from_secs(u64::from(spec.retain_days) * 86_400);
-            let mut upkeep = self.upkeep().await?;
-            deleted += upkeep.run(&DELETE_BODIES, args![spec.kind, now.minus(days)]).await?;
-            upkeep.commit().await?;
-        }
-        Ok(deleted)
     }
 }
 

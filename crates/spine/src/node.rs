@@ -4,12 +4,13 @@
 //! continuation; another holds the node's own key. Who controls the database alone can neither
 //! shorten nor rewrite the log without this node noticing before it signs again.
 
+use std::future::Future;
 use std::path::PathBuf;
 
 use kernel::Entropy;
 use merkle::key::{KeyKind, SeedSigner};
 use merkle::{Checkpoint, Hash, SignedCheckpoint, TileMap};
-use store::{Transaction, args, sql};
+use store::{Reader, Row, Transaction, Value, args, sql};
 
 use crate::{Error, Spine};
 
@@ -22,11 +23,35 @@ sql! {
          note = excluded.note";
 }
 
-/// The last tree that this node saw.
+/// The last tree that a node saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The log's name then; none in files of before names were kept.
+    pub origin: Option<String>,
+    pub size: u64,
+    pub root: Hash,
+}
+
+impl Seen {
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let size = lines.next()?.parse().ok()?;
+        let root = Hash::from_base64(lines.next()?).ok()?;
+        let origin = lines.next().map(str::to_owned);
+        lines.next().is_none().then_some(Self { origin, size, root })
+    }
+
+    /// Whether it is of the log of this name.
+    pub(crate) fn is_of(&self, origin: &str) -> bool {
+        self.origin.as_deref().is_none_or(|seen| seen == origin)
+    }
+}
+
+/// What this node remembers, in a file.
 #[derive(Debug)]
 pub(crate) struct Memory {
     path: PathBuf,
-    seen: Option<(u64, Hash)>,
+    seen: Option<Seen>,
 }
 
 impl Memory {
@@ -35,53 +60,96 @@ impl Memory {
         let path = spine.0.node_dir.join("last-tree");
         let seen = match std::fs::read_to_string(&path) {
             Ok(text) => {
-                let parsed = parse(&text);
                 let damaged = || Error::Fork(format!("{} is damaged", path.display()));
-                Some(parsed.ok_or_else(damaged)?)
+                Some(Seen::parse(&text).ok_or_else(damaged)?)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                return Err(Error::Fork(format!("{} is damaged", path.display())));
+            }
             Err(source) => return Err(file_error(&path, source)),
         };
         Ok(Self { path, seen })
     }
 
-    pub(crate) const fn seen(&self) -> Option<(u64, Hash)> {
-        self.seen
+    pub(crate) const fn seen(&self) -> Option<&Seen> {
+        self.seen.as_ref()
     }
 
-    /// Remembers a tree: written beside and moved into place, so that a crash leaves one or the
-    /// other.
-    pub(crate) fn remember(&mut self, size: u64, root: Hash) -> Result<(), Error> {
-        if self.seen == Some((size, root)) {
+    /// Remembers a tree: written beside, forced to the disk and moved into place, so that a loss of
+    /// power leaves one or the other, and never an empty file that would stop the log.
+    pub(crate) async fn remember(
+        &mut self,
+        origin: &str,
+        size: u64,
+        root: Hash,
+    ) -> Result<(), Error> {
+        let seen = Seen { origin: Some(origin.to_owned()), size, root };
+        if self.seen.as_ref() == Some(&seen) {
             return Ok(());
         }
-        let beside = self.path.with_extension("new");
-        let text = format!("{size}\n{}\n", root.to_base64());
-        std::fs::write(&beside, text).map_err(|source| file_error(&beside, source))?;
-        std::fs::rename(&beside, &self.path).map_err(|source| file_error(&self.path, source))?;
-        self.seen = Some((size, root));
+        let text = format!("{size}\n{}\n{origin}\n", root.to_base64());
+        let path = self.path.clone();
+        let replaced = tokio::task::spawn_blocking(move || replace(&path, &text)).await;
+        let stopped = |_| Error::Store(store::Error::CommitFailed);
+        replaced.map_err(stopped)?.map_err(|source| file_error(&self.path, source))?;
+        self.seen = Some(seen);
         Ok(())
     }
 }
 
-fn parse(text: &str) -> Option<(u64, Hash)> {
-    let (size, rest) = text.split_once('\n')?;
-    Some((size.parse().ok()?, Hash::from_base64(rest.trim_end()).ok()?))
+fn replace(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let beside = path.with_extension("new");
+    let mut file = std::fs::File::create(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_data()?;
+    std::fs::rename(&beside, path)
 }
 
 fn file_error(path: &std::path::Path, source: std::io::Error) -> Error {
     Error::File { path: path.display().to_string(), source }
 }
 
+/// Whatever runs a read statement.
+pub(crate) trait Fetch: Send {
+    /// Its rows.
+    fn fetch(
+        &mut self,
+        text: &'static str,
+        args: Vec<Value>,
+    ) -> impl Future<Output = Result<Vec<Row>, store::Error>> + Send;
+}
+
+impl Fetch for Transaction {
+    async fn fetch(
+        &mut self,
+        text: &'static str,
+        args: Vec<Value>,
+    ) -> Result<Vec<Row>, store::Error> {
+        self.rows(text, args).await
+    }
+}
+
+impl Fetch for Reader {
+    async fn fetch(
+        &mut self,
+        text: &'static str,
+        args: Vec<Value>,
+    ) -> Result<Vec<Row>, store::Error> {
+        self.rows(text, args).await
+    }
+}
+
 /// Fetches tiles for a calculation that reads them synchronously.
 pub(crate) async fn tiles(
-    inner: &mut Transaction,
+    from: &mut impl Fetch,
     wanted: &[merkle::TileId],
 ) -> Result<TileMap, Error> {
     let mut map = TileMap::new();
     for id in wanted {
         let index = i64::try_from(id.index()).unwrap_or(i64::MAX);
-        let rows = inner.rows(TILE.text(), args![i64::from(id.level()), index]).await?;
+        let rows = from.fetch(TILE.text(), args![i64::from(id.level()), index]).await?;
         if let Some(row) = rows.first() {
             map.insert(id.level(), id.index(), row.bytes("bytes")?);
         }
@@ -147,7 +215,8 @@ pub(crate) fn key(spine: &Spine, entropy: &dyn Entropy) -> Result<SeedSigner, Er
 fn write_private(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -162,9 +231,7 @@ pub(crate) async fn cosign(
     signed.cosign(key, u64::try_from(now.seconds()).unwrap_or(1).max(1))?;
     let size = i64::try_from(signed.claimed().size()).unwrap_or(i64::MAX);
     let mut inner = spine.0.db.begin().await?;
-    inner
-        .run(COSIGN.text(), args![spine.0.node.as_str(), size, now, signed.to_string()])
-        .await?;
+    inner.run(COSIGN.text(), args![spine.0.node.as_str(), size, now, signed.to_string()]).await?;
     inner.commit().await?;
     Ok(signed)
 }

@@ -98,9 +98,11 @@ fn compare_columns(live: &[(String, String)], tables: &[Table]) -> Vec<String> {
     let missing = declared.difference(&live);
     undeclared
         .map(|(table, column)| format!("{table}.{column} is in the database and not declared"))
-        .chain(missing.map(|(table, column)| {
-            format!("{table}.{column} is declared and not in the database")
-        }))
+        .chain(
+            missing.map(|(table, column)| {
+                format!("{table}.{column} is declared and not in the database")
+            }),
+        )
         .collect()
 }
 

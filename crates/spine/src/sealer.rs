@@ -105,12 +105,8 @@ pub trait Sealer: Send + Sync {
     ///
     /// # Errors
     /// [`SealError`], each of its kinds but `Unavailable`.
-    fn open(
-        &self,
-        subject: Subject,
-        place: Place<'_>,
-        sealed: &[u8],
-    ) -> Result<Vec<u8>, SealError>;
+    fn open(&self, subject: Subject, place: Place<'_>, sealed: &[u8])
+    -> Result<Vec<u8>, SealError>;
 
     /// A keyed pseudonym of an id for the log: the same id gives the same bytes, and no one without
     /// the key can tell which id it is.

@@ -14,32 +14,36 @@ use store::{Backend, Row, Transaction, args, sql};
 use tokio_util::sync::CancellationToken;
 
 use crate::events::{ForgedEventsFound, LogReopened};
+use crate::leaf::Leaf;
 use crate::node::{self, Memory};
 use crate::{Error, Spine};
 
 sql! {
-    read WAITING = "SELECT id FROM spine_outbox LIMIT 1";
+    read WAITING = "SELECT id FROM spine_head \
+         WHERE note_size < size OR EXISTS (SELECT 1 FROM spine_outbox)";
     read HEAD = "SELECT origin, size, frontier, epoch, note, note_size FROM spine_head WHERE id = 1";
     upkeep FOUND in spine_head =
         "INSERT INTO spine_head (id, origin, size, frontier, epoch, holder, lease_until, note, \
          note_size, note_at) VALUES (1, $1, 0, $2, 0, '', 0, '', -1, 0) ON CONFLICT (id) DO NOTHING";
     upkeep LEAD in spine_head =
         "UPDATE spine_head SET epoch = CASE WHEN holder = $1 THEN epoch ELSE epoch + 1 END, \
-         holder = $1, lease_until = $2 WHERE id = 1 AND (holder = $1 OR lease_until < $3) \
+         holder = $1, lease_until = $2 WHERE id = 1 \
+         AND (holder = $1 OR lease_until < $3 OR lease_until > $4) \
          RETURNING origin, size, frontier, epoch, note, note_size";
     upkeep MOVE in spine_leaf =
         "INSERT INTO spine_leaf (idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, \
          version, entry, body, leaf, mac) \
          SELECT CAST($1 AS BIGINT) + ROW_NUMBER() OVER (ORDER BY id) - 1, id, at, kind, \
          actor_kind, subject, aggregate, aggregate_id, version, entry, body, leaf, mac \
-         FROM (SELECT * FROM spine_outbox ORDER BY id LIMIT $2) AS batch RETURNING idx, leaf, mac";
+         FROM (SELECT * FROM spine_outbox ORDER BY id LIMIT $2) AS batch \
+         RETURNING idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, version, \
+         entry, body, leaf, mac";
     upkeep MOVED in spine_outbox =
         "DELETE FROM spine_outbox WHERE id IN \
          (SELECT id FROM spine_leaf WHERE idx >= $1 AND idx < $2)";
     upkeep PUT_TILE in spine_tile =
         "INSERT INTO spine_tile (level, idx, width, bytes) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (level, idx) DO UPDATE SET width = excluded.width, bytes = excluded.bytes \
-         WHERE spine_tile.width < excluded.width";
+         ON CONFLICT (level, idx) DO UPDATE SET width = excluded.width, bytes = excluded.bytes";
     upkeep GROW in spine_head =
         "UPDATE spine_head SET size = $1, frontier = $2 \
          WHERE id = 1 AND size = $3 AND epoch = $4 RETURNING size";
@@ -49,10 +53,15 @@ sql! {
     upkeep KEEP in spine_checkpoint =
         "INSERT INTO spine_checkpoint (size, at, note) \
          SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), CAST($3 AS TEXT) \
-         WHERE NOT EXISTS (SELECT 1 FROM spine_checkpoint WHERE at > $4) \
+         WHERE NOT EXISTS (SELECT 1 FROM spine_checkpoint WHERE at > $4 AND at <= $2 \
+         AND size = (SELECT MAX(size) FROM spine_checkpoint)) \
          ON CONFLICT (size) DO NOTHING";
-    read SUSPECTS = "SELECT id, leaf, mac FROM spine_outbox ORDER BY id LIMIT $1";
+    read SUSPECTS =
+        "SELECT id, at, kind, actor_kind, subject, aggregate, aggregate_id, version, entry, body, \
+         leaf, mac, (SELECT COUNT(*) FROM spine_leaf WHERE spine_leaf.id = spine_outbox.id) \
+         AS leaves FROM spine_outbox ORDER BY id LIMIT $1";
     upkeep REMOVE_FORGED in spine_outbox = "DELETE FROM spine_outbox WHERE id = $1";
+    upkeep REMOVE_NAMELESS in spine_outbox = "DELETE FROM spine_outbox WHERE id IS NULL";
     upkeep REOPEN in spine_head =
         "UPDATE spine_head SET origin = $1, note = '', note_size = -1, holder = '', \
          lease_until = 0, epoch = epoch + 1 WHERE id = 1";
@@ -78,7 +87,7 @@ pub(crate) struct Head {
     pub range: CompactRange,
     epoch: i64,
     pub note: String,
-    note_size: i64,
+    pub note_size: i64,
 }
 
 impl Head {
@@ -107,7 +116,7 @@ impl Head {
 /// [`Error::Fork`] where the log does not continue what this node saw: it stops then, and signs
 /// nothing. Other failures are logged and tried again.
 pub async fn run_sequencer(spine: Spine, stop: CancellationToken) -> Result<(), Error> {
-    let mut sequencer = Sequencer::start(spine).await?;
+    let Some(mut sequencer) = start(&spine, &stop).await? else { return Ok(()) };
     loop {
         match sequencer.drain().await {
             Ok(()) => {}
@@ -121,6 +130,23 @@ pub async fn run_sequencer(spine: Spine, stop: CancellationToken) -> Result<(), 
                 return sequencer.drain().await;
             }
             () = hint => tokio::time::sleep(GATHER).await,
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}
+
+/// Starts, however long the database needs to answer; none where the program stops before.
+async fn start(spine: &Spine, stop: &CancellationToken) -> Result<Option<Sequencer>, Error> {
+    loop {
+        match Sequencer::start(spine.clone()).await {
+            Ok(sequencer) => return Ok(Some(sequencer)),
+            Err(error @ Error::Store(_)) => {
+                tracing::warn!(%error, "the sequencer could not start and will try again");
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
             () = tokio::time::sleep(POLL) => {}
         }
     }
@@ -176,7 +202,14 @@ impl Sequencer {
         let mut inner = self.spine.0.db.begin().await?;
         let head = self.lead(&mut inner).await?;
         let first = i64::try_from(head.size()).unwrap_or(i64::MAX);
-        let moved = inner.rows(MOVE.text(), args![first, self.batch]).await?;
+        let moved = match inner.rows(MOVE.text(), args![first, self.batch]).await {
+            // A row that stands in the log already, or that no column of the log takes.
+            Err(error @ (store::Error::Unique | store::Error::Broken(_))) => {
+                inner.rollback().await?;
+                return if self.remove_forged().await? { Ok(true) } else { Err(error.into()) };
+            }
+            moved => moved?,
+        };
         if moved.is_empty() {
             inner.commit().await?;
             self.publish(&head, head.range.root()).await?;
@@ -184,6 +217,7 @@ impl Sequencer {
         }
         let Some(leaves) = self.checked_leaves(first, &moved)? else {
             inner.rollback().await?;
+            // None found: another batch than the one that was looked at. It is looked at next.
             self.remove_forged().await?;
             return Ok(true);
         };
@@ -211,13 +245,18 @@ impl Sequencer {
     /// Takes or keeps the lease, and makes sure that the tree continues what was seen (P4).
     async fn lead(&mut self, inner: &mut Transaction) -> Result<Head, Error> {
         let now = self.spine.0.clock.now();
-        let lease = args![self.spine.0.node.as_str(), now.plus(LEASE), now];
+        // No honest lease lasts longer than this: it was taken by a clock that has jumped.
+        let nonsense = now.plus(LEASE * 2);
+        let lease = args![self.spine.0.node.as_str(), now.plus(LEASE), now, nonsense];
         let rows = inner.rows(LEAD.text(), lease).await?;
         let head = Head::from_row(rows.first().ok_or(Error::NotLeader)?)?;
         let root = head.range.root();
         if self.led != Some((head.epoch, head.size(), root)) {
             if let Some(seen) = self.memory.seen() {
-                node::continues(inner, seen, (head.size(), root)).await?;
+                if !seen.is_of(&head.origin) {
+                    return Err(Error::Fork(format!("it is called {} now", head.origin)));
+                }
+                node::continues(inner, (seen.size, seen.root), (head.size(), root)).await?;
             }
             node::continues_cosigned(inner, (head.size(), root)).await?;
             self.led = Some((head.epoch, head.size(), root));
@@ -229,40 +268,49 @@ impl Sequencer {
     fn checked_leaves(&self, first: i64, moved: &[Row]) -> Result<Option<Vec<Hash>>, Error> {
         let mut leaves = Vec::with_capacity(moved.len());
         for row in moved {
-            leaves.push((row.int("idx")?, row.fixed::<32>("leaf")?));
-            if self.spine.0.sealer.pseudonym(&row.fixed::<32>("leaf")?) != row.id16("mac")? {
+            let leaf = Leaf::read(self.spine.0.sealer.as_ref(), row);
+            if !is_ours(&leaf) {
                 return Ok(None);
             }
+            leaves.push((row.int("idx")?, leaf.hash));
         }
-        leaves.sort_unstable();
+        leaves.sort_unstable_by_key(|(index, _)| *index);
         let dense = leaves.iter().zip(first..).all(|((index, _), expected)| *index == expected);
         if !dense {
             return Err(Error::Fork("the new leaf numbers are not dense".to_owned()));
         }
-        Ok(Some(leaves.into_iter().map(|(_, leaf)| Hash::new(leaf)).collect()))
+        Ok(Some(leaves.into_iter().map(|(_, leaf)| leaf).collect()))
     }
 
-    /// Takes rows out of the outbox that the spine did not write, and tells of it.
-    async fn remove_forged(&self) -> Result<(), Error> {
+    /// Takes rows out of the outbox that the spine did not write, or that stand in the log already,
+    /// and tells of it. False where there was none.
+    async fn remove_forged(&self) -> Result<bool, Error> {
         self.spine.0.sealer.resolve(&[crate::Subject::House]).await?;
         let mut tx = self.spine.begin(&self.spine.system_ctx("sequencer")).await?;
-        let mut count = 0;
-        for row in tx.all::<Suspect>(&SUSPECTS, args![self.batch]).await? {
-            if self.spine.0.sealer.pseudonym(&row.leaf) != row.mac {
-                tx.upkeep(&REMOVE_FORGED, args![row.id]).await?;
-                count += 1;
+        let nameless = tx.upkeep(&REMOVE_NAMELESS, args![]).await?;
+        let mut count = u32::try_from(nameless).unwrap_or(u32::MAX);
+        for row in tx.rows(&SUSPECTS, args![self.batch]).await? {
+            let ours = is_ours(&Leaf::read(self.spine.0.sealer.as_ref(), &row));
+            if !ours || row.int("leaves")? > 0 {
+                let id = row.value("id")?;
+                tx.upkeep(&REMOVE_FORGED, args![id]).await?;
+                count = count.saturating_add(1);
             }
+        }
+        if count == 0 {
+            tx.rollback().await?;
+            return Ok(false);
         }
         tracing::error!(count, "events that this program did not write were kept out of the log");
         tx.emit(crate::About::house("log", [0; 16], 0), ForgedEventsFound { count })?;
         tx.commit().await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Signs the head where it is not signed yet, and tells who waits for it.
     async fn publish(&mut self, head: &Head, root: Hash) -> Result<(), Error> {
         let size = i64::try_from(head.size()).unwrap_or(i64::MAX);
-        self.memory.remember(head.size(), root)?;
+        self.memory.remember(&head.origin, head.size(), root).await?;
         if head.note_size < size {
             let checkpoint = Checkpoint::new(&head.origin, head.size(), root)?;
             let signed = node::sign(&self.spine, &checkpoint)?;
@@ -281,7 +329,8 @@ impl Sequencer {
 
     async fn cosign(&mut self, signed: SignedCheckpoint) -> Result<(), Error> {
         let now = self.spine.0.clock.now();
-        if now.since(self.cosigned_at) < COSIGN_EVERY {
+        // A clock that was set back must not silence this node for as long.
+        if now >= self.cosigned_at && now.since(self.cosigned_at) < COSIGN_EVERY {
             return Ok(());
         }
         node::cosign(&self.spine, &self.key, signed).await?;
@@ -303,16 +352,9 @@ impl Sequencer {
     }
 }
 
-struct Suspect {
-    id: [u8; 16],
-    leaf: [u8; 32],
-    mac: [u8; 16],
-}
-
-impl store::FromRow for Suspect {
-    fn from_row(row: &Row) -> Result<Self, store::Error> {
-        Ok(Self { id: row.id16("id")?, leaf: row.fixed("leaf")?, mac: row.id16("mac")? })
-    }
+/// Whether the spine wrote a row of the outbox: its body is whole, and all fits its entry.
+fn is_ours(leaf: &Leaf) -> bool {
+    leaf.faults.is_empty() && leaf.body.is_some()
 }
 
 impl Spine {
@@ -339,7 +381,8 @@ impl Spine {
         self.0.sealer.resolve(&[crate::Subject::House]).await?;
         let mut memory = Memory::load(self)?;
         let head = self.head().await?.ok_or(store::Error::Rows { found: 0 })?;
-        let (old_size, old_root) = memory.seen().unwrap_or((head.size(), head.range.root()));
+        let known = memory.seen().map(|seen| (seen.size, seen.root));
+        let (old_size, old_root) = known.unwrap_or((head.size(), head.range.root()));
         let origin = next_origin(&head.origin);
         let mut tx = self.begin(&self.system_ctx("reopen")).await?;
         tx.upkeep(&REOPEN, args![origin.as_str()]).await?;
@@ -355,7 +398,7 @@ impl Spine {
             },
         )?;
         tx.commit().await?;
-        memory.remember(head.size(), head.range.root())?;
+        memory.remember(&origin, head.size(), head.range.root()).await?;
         self.sequence().await?;
         Ok(origin)
     }

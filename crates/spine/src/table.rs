@@ -76,8 +76,11 @@ pub struct Table {
     pub columns: &'static [Column],
     /// Reads one row by its `id` with every column, for its digest; empty but for fact tables.
     pub(crate) digest_sql: &'static str,
-    /// Reads rows in order of `id`, page by page; empty but for fact tables.
+    /// Reads rows down from an `id`, page by page; empty but for fact tables. Downwards, because on
+    /// SQLite a number or a text that was smuggled in as an id sorts below every id.
     pub(crate) page_sql: &'static str,
+    /// Counts the rows that have no id, as SQLite lets them; empty but for fact tables.
+    pub(crate) nameless_sql: &'static str,
 }
 
 impl Table {
@@ -93,10 +96,22 @@ impl Table {
         retain: &'static str,
         erase: Erase,
         columns: &'static [Column],
-        reads: (&'static str, &'static str),
+        reads: (&'static str, &'static str, &'static str),
     ) -> Self {
-        let (digest_sql, page_sql) = reads;
-        Self { name, kind, about, subject, purpose, retain, erase, columns, digest_sql, page_sql }
+        let (digest_sql, page_sql, nameless_sql) = reads;
+        Self {
+            name,
+            kind,
+            about,
+            subject,
+            purpose,
+            retain,
+            erase,
+            columns,
+            digest_sql,
+            page_sql,
+            nameless_sql,
+        }
     }
 }
 
@@ -153,9 +168,13 @@ macro_rules! tables {
             ::core::concat!(
                 "SELECT ", ::core::stringify!($first),
                 $(", ", ::core::stringify!($column),)*
-                " FROM ", ::core::stringify!($name), " WHERE id > $1 ORDER BY id LIMIT $2"
+                " FROM ", ::core::stringify!($name), " WHERE id < $1 ORDER BY id DESC LIMIT $2"
+            ),
+            ::core::concat!(
+                "SELECT COUNT(*) AS rows_found FROM ", ::core::stringify!($name),
+                " WHERE id IS NULL"
             ),
         )
     };
-    (@digest $kind:ident $name:ident $($column:ident)+) => { ("", "") };
+    (@digest $kind:ident $name:ident $($column:ident)+) => { ("", "", "") };
 }

@@ -11,6 +11,9 @@ use crate::event::{About, Draft, Event};
 use crate::spine_parts::exactly_one;
 use crate::{DataKind, Error, Place, Sealer, Spine, Subject, Table, TableKind};
 
+/// The longest kind: with the marks of 512 rows an entry still fits a bundle's 16-bit length.
+const KIND_BYTES: usize = 128;
+
 /// The place that an event's sealed part stands in.
 pub(crate) const fn body_place(id: [u8; 16]) -> Place<'static> {
     Place { table: "spine_leaf", column: "body", row: id }
@@ -118,6 +121,15 @@ impl Tx {
         Ok(self.inner.rows(sql.text(), args).await?)
     }
 
+    /// Reads the rows themselves.
+    pub(crate) async fn rows(
+        &mut self,
+        sql: &Sql<ReadOnly>,
+        args: Vec<Value>,
+    ) -> Result<Vec<Row>, Error> {
+        Ok(self.inner.rows(sql.text(), args).await?)
+    }
+
     /// Reads rows as `T`.
     ///
     /// # Errors
@@ -158,7 +170,7 @@ impl Tx {
     ///
     /// # Errors
     /// [`Error::Seal`] where the subject's key was not resolved or was destroyed;
-    /// [`Error::TooMuch`] over 512 events or 60,000 bytes of body.
+    /// [`Error::TooMuch`] over 512 events, 60,000 bytes of body or 128 bytes of kind.
     pub fn emit<E: Event>(&mut self, about: About, event: E) -> Result<EventId, Error> {
         let draft = Draft::of(about, &event)?;
         self.tell(draft)
@@ -182,6 +194,9 @@ impl Tx {
         if self.told.len() >= Limits::EVENTS_PER_TX {
             let limit = Limits::EVENTS_PER_TX;
             return Err(Error::TooMuch { what: "the number of events", limit });
+        }
+        if draft.kind.len() > KIND_BYTES {
+            return Err(Error::TooMuch { what: "an event's kind in bytes", limit: KIND_BYTES });
         }
         draft.sign_off(self.ctx.actor.name(), &self.ctx.origin);
         let id = EventId::generate(self.ctx.now, self.ctx.entropy());
@@ -254,11 +269,11 @@ impl Tx {
         let told = std::mem::take(&mut self.told);
         write_outbox(&mut self.inner, self.spine.0.sealer.as_ref(), told).await?;
         self.inner.commit().await?;
-        for hook in self.hooks {
-            hook();
-        }
         if !events.is_empty() {
             self.spine.0.pending.notify_one();
+        }
+        for hook in self.hooks {
+            hook();
         }
         Ok(Committed { events })
     }
@@ -363,7 +378,7 @@ async fn write_outbox(
 fn outbox_row(sealer: &dyn Sealer, told: Told) -> Vec<Value> {
     let entry = told.entry.to_bytes();
     let leaf = *merkle::leaf_hash(&entry).as_bytes();
-    let mac = sealer.pseudonym(&leaf);
+    let mac = crate::leaf::mark(sealer, &leaf);
     args![
         told.entry.id,
         told.entry.at,
@@ -474,8 +489,7 @@ macro_rules! transact {
             match outcome {
                 Err(error)
                     if tries < $crate::private::TX_TRIES
-                        && $crate::FromSpine::spine(&error)
-                            .is_some_and($crate::Error::is_busy) =>
+                        && $crate::FromSpine::spine(&error).is_some_and($crate::Error::is_busy) =>
                 {
                     $crate::private::back_off($ctx, tries).await;
                 }

@@ -30,7 +30,10 @@ impl Consumer for Tally {
         Box::pin(async move {
             let uses = i64::try_from(events.len()).unwrap();
             tx.upkeep(&USE, args!["seen", uses]).await?;
-            if self.fail.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
+            if self
+                .fail
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+                .is_ok()
             {
                 return Err(Error::NoSuchEvent);
             }
