@@ -70,17 +70,17 @@ async fn account(house: &House, kind: AccountKind, roles: &[StaffRole], email: &
 }
 
 async fn cookie(house: &House, email: &str, client: Device) -> String {
-    let sign_in = SignIn {
-        email: email.to_owned(),
-        password: Secret::new(PASSWORD.to_owned()),
-        client,
-    };
+    let sign_in =
+        SignIn { email: email.to_owned(), password: Secret::new(PASSWORD.to_owned()), client };
     let opened = house.identity.sign_in(&house.operator_ctx(), sign_in).await.unwrap();
     opened.secret.expose().clone()
 }
 
 /// Each who can come, by name, with the cookies that they bring.
-async fn visitors(house: &House, console: bool) -> BTreeMap<&'static str, BTreeMap<String, String>> {
+async fn visitors(
+    house: &House,
+    console: bool,
+) -> BTreeMap<&'static str, BTreeMap<String, String>> {
     let (name, device) = if console {
         ("__Host-stagedoor_console", Device::Console)
     } else {
@@ -133,7 +133,12 @@ async fn matrix(house: &House, console: bool) -> String {
                 }
             }
             let answer = ask(&mut client, operation).await;
-            assert_ne!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR, "{} {who}", operation.id);
+            assert_ne!(
+                answer.status(),
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "{} {who}",
+                operation.id
+            );
             if !is_refused(&answer) {
                 let_in.push(*who);
             }

@@ -35,6 +35,19 @@ pub(crate) struct House {
     pub outbox: Outbox,
 }
 
+/// Time and randomness: the machine's, but in a simulation.
+#[derive(Clone)]
+pub(crate) struct Nature {
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Default for Nature {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+    }
+}
+
 /// Every table of every room.
 pub(crate) fn tables() -> Vec<Table> {
     [spine::TABLES, identity::TABLES, access::TABLES, watch::TABLES].concat()
@@ -104,7 +117,7 @@ impl Loaded {
     }
 
     /// What the vault is opened with.
-    pub(crate) fn vault_config(&self) -> anyhow::Result<vault::Config> {
+    pub(crate) fn vault_config(&self, nature: &Nature) -> anyhow::Result<vault::Config> {
         let places = self.places();
         let root = match self.config.root.kind {
             RootKind::KeyFile => Root::KeyFile { file: places.keys.join("root.key") },
@@ -118,7 +131,7 @@ impl Loaded {
         let url = self.config.data.keys_database_url.clone();
         let url = url.unwrap_or_else(|| sqlite_url(&places.keys.join("keys.db")));
         let folder = places.keys.join("keyholder");
-        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+        let Nature { clock, entropy } = nature.clone();
         Ok(vault::Config::new(folder, root, url, clock, entropy))
     }
 }
@@ -148,19 +161,23 @@ impl House {
                 first.name
             );
         }
-        let vault =
-            Vault::open(loaded.vault_config()?).await.context("the vault cannot be opened")?;
-        Self::furnish(loaded, db, vault).await
+        let config = loaded.vault_config(&Nature::default())?;
+        let vault = Vault::open(config).await.context("the vault cannot be opened")?;
+        Self::furnish(loaded, db, vault, Nature::default())
     }
 
     /// Opens the rooms.
-    pub(crate) async fn furnish(loaded: Loaded, db: Db, vault: Vault) -> anyhow::Result<Self> {
+    pub(crate) fn furnish(
+        loaded: Loaded,
+        db: Db,
+        vault: Vault,
+        nature: Nature,
+    ) -> anyhow::Result<Self> {
         let node_dir = loaded.places().data.join("node");
         std::fs::create_dir_all(&node_dir)
             .with_context(|| format!("{} cannot be made", node_dir.display()))?;
         let Loaded { config, base } = loaded;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let Nature { clock, entropy } = nature;
         let spine = Spine::new(spine::Parts {
             db,
             clock: Arc::clone(&clock),

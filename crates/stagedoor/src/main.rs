@@ -11,6 +11,8 @@ mod events;
 mod house;
 mod log_http;
 mod out;
+#[cfg(test)]
+mod simulation;
 mod tasks;
 
 use std::process::ExitCode;

@@ -138,6 +138,14 @@ async fn tend(house: Arc<House>) -> anyhow::Result<()> {
     let ctx = house.spine.system_ctx("tend");
     house.identity.sweep(&ctx).await?;
     house.vault.retire_days(ctx.now.day() - UNKNOWN_DAYS).await?;
-    house.spine.retire_bodies(&crate::house::events(), ctx.now).await?;
+    let mut kept: Vec<(String, u32)> = crate::house::events()
+        .iter()
+        .map(|spec| (spec.kind.to_owned(), spec.retain_days))
+        .collect();
+    for kind in house.access.kinds().iter() {
+        kept.push((kind.name.clone(), kind.retain_days));
+    }
+    house.spine.retire_bodies(kept, ctx.now).await?;
+    house.watch.retire().await?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use vault::Vault;
 
 use crate::cli::Init;
 use crate::config::load;
-use crate::house::{House, migrations};
+use crate::house::{House, Nature, migrations};
 use crate::out;
 
 /// Makes everything; touches nothing that stands.
@@ -43,10 +43,12 @@ async fn furnish(file: &Path, init: &Init, dir: &Path) -> anyhow::Result<Secret<
     write_private(&dir.join("header-shop.key"), random_text(43).expose().as_bytes())?;
     let loaded = load(file)?;
     loaded.make_places()?;
-    let vault = Vault::init(loaded.vault_config()?).await.context("the vault cannot be made")?;
+    let vault = Vault::init(loaded.vault_config(&Nature::default())?)
+        .await
+        .context("the vault cannot be made")?;
     let db = loaded.open_database().await?;
     store::migrate(&db, &migrations(), kernel::Clock::now(&SystemClock)).await?;
-    let house = House::furnish(loaded, db, vault).await?;
+    let house = House::furnish(loaded, db, vault, Nature::default())?;
     let password = random_text(20);
     let ctx = house.operator_ctx();
     let wanted = house.config.edge_config();

@@ -25,7 +25,7 @@ use crate::cli::Demo;
 use crate::command::init::{random_text, write_private};
 use crate::command::serve::{Served, start_log, told_to_stop};
 use crate::config::{Config, HeaderKeyConfig, Loaded, LogConfig, Mode};
-use crate::house::{House, migrations};
+use crate::house::{House, Nature, migrations};
 use crate::out;
 use people::Person;
 use shop::PaidOrder;
@@ -66,7 +66,7 @@ impl Stage {
         let door = free(demo.listen).await?;
         let console = free(demo.console).await?;
         let config = demo_config(door, console, &shop_address, demo.database.clone());
-        let house = Arc::new(make_house(config, dir.path().to_owned()).await?);
+        let house = Arc::new(make_house(config, dir.path().to_owned(), Nature::default()).await?);
         let people = people::settle(&house).await?;
         let service =
             NewService { name: "shop backend".to_owned(), scopes: vec!["facts".to_owned()] };
@@ -156,7 +156,7 @@ async fn open_shop(secret: &Secret<String>) -> anyhow::Result<(String, mpsc::Rec
     Ok((address, orders))
 }
 
-fn demo_config(
+pub(crate) fn demo_config(
     door: std::net::SocketAddr,
     console: std::net::SocketAddr,
     shop: &str,
@@ -239,13 +239,17 @@ fn route(name: &str, prefix: &str) -> RouteConfig {
 }
 
 /// A new house in a folder, with its routes in force.
-async fn make_house(config: Config, base: PathBuf) -> anyhow::Result<House> {
+pub(crate) async fn make_house(
+    config: Config,
+    base: PathBuf,
+    nature: Nature,
+) -> anyhow::Result<House> {
     let loaded = Loaded { config, base };
     loaded.make_places()?;
-    let vault = Vault::init(loaded.vault_config()?).await?;
+    let vault = Vault::init(loaded.vault_config(&nature)?).await?;
     let db = loaded.open_database().await?;
-    store::migrate(&db, &migrations(), SystemClock.now()).await?;
-    let house = House::furnish(loaded, db, vault).await?;
+    store::migrate(&db, &migrations(), nature.clock.now()).await?;
+    let house = House::furnish(loaded, db, vault, nature)?;
     house.access.apply(&house.operator_ctx(), &house.config.edge_config(), None).await?;
     Ok(house)
 }
@@ -259,6 +263,6 @@ pub(crate) async fn throw_away() -> anyhow::Result<(House, TempDir)> {
     for upstream in &mut config.upstream {
         upstream.header_key = None;
     }
-    let house = make_house(config, dir.path().to_owned()).await?;
+    let house = make_house(config, dir.path().to_owned(), Nature::default()).await?;
     Ok((house, dir))
 }

@@ -16,10 +16,20 @@ fn a_new_house_is_healthy_and_its_log_holds() {
     assert!(verified["leaves"].as_u64().unwrap() >= 2);
     assert!(verified["rows"].as_u64().unwrap() >= 2);
     // once made, nothing is made over it
-    let again = run(shop.path(), &[
-        "init", "--name", "x", "--url", "https://x.example", "--upstream", "http://127.0.0.1:9",
-        "--operator", "a@b.example",
-    ]);
+    let again = run(
+        shop.path(),
+        &[
+            "init",
+            "--name",
+            "x",
+            "--url",
+            "https://x.example",
+            "--upstream",
+            "http://127.0.0.1:9",
+            "--operator",
+            "a@b.example",
+        ],
+    );
     assert!(!again.status.success());
     assert!(words(&again).contains("stands already"));
 }

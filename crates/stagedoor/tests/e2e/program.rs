@@ -44,8 +44,15 @@ impl Shop {
         let made = answer(
             dir.path(),
             &[
-                "init", "--name", "Shop", "--url", "https://localhost", "--upstream",
-                "http://127.0.0.1:9", "--operator", "ops@shop.example",
+                "init",
+                "--name",
+                "Shop",
+                "--url",
+                "https://localhost",
+                "--upstream",
+                "http://127.0.0.1:9",
+                "--operator",
+                "ops@shop.example",
             ],
         );
         assert!(made["password"].as_str().expect("a password").len() >= 16);
