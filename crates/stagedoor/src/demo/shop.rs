@@ -375,7 +375,8 @@ async fn picture(Path(slug): Path<String>) -> Response {
         })
         .collect();
     let svg = format!(
-        "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 400 300'>{folds}\
+        "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 400 300'>\
+         <rect width='400' height='300' fill='hsl({hue} 55% 16%)'/>{folds}\
          <path d='M200 -40 60 300h280z' fill='hsl({hue} 90% 88%)' opacity='.16'/>\
          <circle cx='200' cy='165' r='72' fill='hsl({hue} 70% 58%)'/>\
          <circle cx='178' cy='142' r='30' fill='hsl({hue} 90% 82%)' opacity='.55'/>\
