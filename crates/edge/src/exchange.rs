@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION,
@@ -177,6 +177,8 @@ pub(crate) struct Exchange {
     /// Why nobody is known, where somebody claimed to be.
     pub(crate) claim_fault: Option<&'static str>,
     pub(crate) notes: Notes,
+    /// Whether one of our cookies came.
+    pub(crate) our_cookies: bool,
     /// A person waits for a page; kept for when the fields have gone to the upstream.
     pub(crate) page: bool,
 }
@@ -244,6 +246,13 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
         .filter_map(|value| value.to_str().ok())
         .flat_map(|line| line.split(';'))
         .find_map(|pair| pair.trim_ascii_start().strip_prefix(name)?.strip_prefix('='))
+}
+
+/// Whether one of our cookies is there.
+pub(crate) fn has_our_cookies(headers: &HeaderMap) -> bool {
+    static OURS: LazyLock<memchr::memmem::Finder<'static>> =
+        LazyLock::new(|| memchr::memmem::Finder::new(SESSION_COOKIE));
+    headers.get_all(COOKIE).iter().any(|value| OURS.find(value.as_bytes()).is_some())
 }
 
 pub(crate) fn contains(bytes: &[u8], part: &[u8]) -> bool {

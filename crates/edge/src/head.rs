@@ -354,7 +354,9 @@ pub fn is_method(method: &[u8]) -> bool {
 
 /// The authority of an absolute-form target; none for origin-form.
 fn target_authority(target: &[u8]) -> Result<Option<&[u8]>, Flaw> {
-    if !target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#') {
+    let visible =
+        target.iter().fold(true, |good, byte| good & byte.is_ascii_graphic() & (*byte != b'#'));
+    if !visible {
         return Err(Flaw::Target);
     }
     if target.first() == Some(&b'/') {

@@ -341,6 +341,7 @@ async fn answer(
         session: None,
         claim_fault: None,
         notes: crate::exchange::Notes::default(),
+        our_cookies: false,
         page: false,
     });
     let mut answer = through(exchange).await;

@@ -19,6 +19,9 @@ pub fn decoded(path: &str) -> Result<Cow<'_, str>, Flaw> {
     if !path.starts_with('/') || !path.bytes().all(is_path_byte) {
         return Err(Flaw::Path);
     }
+    if is_plain(path) {
+        return Ok(Cow::Borrowed(path));
+    }
     let path = if path.contains('%') { Cow::Owned(decode(path)?) } else { Cow::Borrowed(path) };
     // Some servers cut each segment at `;` before they look at it.
     let path = if path.contains(';') { Cow::Owned(without_parameters(&path)) } else { path };
@@ -32,6 +35,16 @@ pub fn decoded(path: &str) -> Result<Cow<'_, str>, Flaw> {
     Ok(path)
 }
 
+/// Whether nothing in a path needs a second look: no `%`, no `;`, no `//`, no segment that begins
+/// with a dot. Most paths are plain.
+fn is_plain(path: &str) -> bool {
+    let (_, plain) = path.bytes().fold((0, true), |(last, plain), byte| {
+        let pair = (last == b'/') & ((byte == b'/') | (byte == b'.'));
+        (byte, plain & !pair & (byte != b'%') & (byte != b';'))
+    });
+    plain
+}
+
 fn without_parameters(path: &str) -> String {
     let names: Vec<&str> =
         path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
@@ -41,7 +54,7 @@ fn without_parameters(path: &str) -> String {
 /// Whether a query holds nothing but visible ASCII.
 #[must_use]
 pub fn is_query(query: &str) -> bool {
-    query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+    query.bytes().fold(true, |good, byte| good & byte.is_ascii_graphic() & (byte != b'#'))
 }
 
 /// pchar, `/` and `%` (RFC 3986 section 3.3), by value; and `|`, which browsers leave as it is.

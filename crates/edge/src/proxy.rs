@@ -12,7 +12,7 @@ use tower::ServiceExt as _;
 use web::feed::{Protocol, Standing};
 
 use crate::body::{AnswerBody, BodyFault, RequestBody};
-use crate::exchange::{Answer, Exchange, Refused, SESSION_COOKIE, contains, forwarded};
+use crate::exchange::{Answer, Exchange, Refused, SESSION_COOKIE, forwarded};
 use crate::fields::{Fields, strip, strip_hop_by_hop};
 use crate::long_lived::{Owner, Place};
 use crate::routes::{Entry, Found};
@@ -152,7 +152,7 @@ pub(crate) fn outgoing(
 ) -> Result<Request<RequestBody>, Refused> {
     exchange.page = exchange.is_navigation();
     let mut headers = std::mem::take(&mut exchange.head.headers);
-    if exchange.fields.has(Fields::COOKIE) {
+    if exchange.our_cookies {
         hide_cookies(&mut headers);
     }
     tell_way(exchange, &mut headers);
@@ -197,9 +197,6 @@ fn absolute_form(uri: &Uri, host: Option<&HeaderValue>) -> Option<Uri> {
 /// The session's secrets are nobody's but ours: the upstream gets the signed headers instead.
 fn hide_cookies(headers: &mut HeaderMap) {
     let ours = SESSION_COOKIE.as_bytes();
-    if !headers.get_all(COOKIE).iter().any(|value| contains(value.as_bytes(), ours)) {
-        return;
-    }
     let mut kept = Vec::new();
     for value in headers.get_all(COOKIE) {
         for pair in value.as_bytes().split(|byte| *byte == b';') {

@@ -26,7 +26,9 @@ use tower::{Layer, Service, ServiceBuilder};
 use web::feed::{Access, Per, Standing};
 
 use crate::body::Pace;
-use crate::exchange::{Answer, Exchange, Refused, SESSION_COOKIE, TOKEN_COOKIE, contains};
+use crate::exchange::{
+    Answer, Exchange, Refused, SESSION_COOKIE, TOKEN_COOKIE, contains, has_our_cookies,
+};
 use crate::fields::{Fields, strip, strip_hop_by_hop};
 use crate::forwarded;
 use crate::head::{self, Flaw};
@@ -433,7 +435,9 @@ where
 
 /// Finds the session of a request; gives the session cookie where identity must be asked.
 fn recognise(exchange: &mut Exchange) -> Option<String> {
-    if !exchange.fields.has(Fields::COOKIE) && !exchange.fields.has(Fields::AUTHORIZATION) {
+    let headers = &exchange.head.headers;
+    exchange.our_cookies = exchange.fields.has(Fields::COOKIE) && has_our_cookies(headers);
+    if !exchange.our_cookies && !exchange.fields.has(Fields::AUTHORIZATION) {
         return None;
     }
     let token = exchange.cookie(TOKEN_COOKIE).map(|token| (token, true));

@@ -28,6 +28,9 @@ use crate::identity::HeaderKey;
 /// Kept connections that may turn out to be closed before a fresh one is opened.
 const STALE_TRIES: usize = 3;
 
+/// An idle time after which no server closes a connection that it has kept before.
+const PROVED: Duration = Duration::from_millis(10);
+
 type Io = TokioIo<TcpStream>;
 
 /// One upstream.
@@ -72,6 +75,8 @@ pub(crate) struct Carrier {
     timer: Deadline,
     ended: bool,
     since: Instant,
+    /// Requests that it has carried.
+    used: u32,
 }
 
 impl std::fmt::Debug for Carrier {
@@ -181,6 +186,7 @@ impl Upstream {
     }
 
     fn put(&self, mut carrier: Box<Carrier>) {
+        carrier.used = carrier.used.saturating_add(1);
         carrier.since = Instant::now();
         let max = usize::try_from(self.config.idle_max).unwrap_or(usize::MAX);
         let mut kept = self.kept();
@@ -220,7 +226,7 @@ impl Upstream {
         let (sender, connection) = http1::handshake(io).await.map_err(|_| SendFault::Gone)?;
         let now = Instant::now();
         let timer = Deadline::new(now + Duration::from_secs(30));
-        Ok(Box::new(Carrier { sender, connection, timer, ended: false, since: now }))
+        Ok(Box::new(Carrier { sender, connection, timer, ended: false, since: now, used: 0 }))
     }
 
     /// Sends a request, and gives the answer's head with its body still to come.
@@ -244,7 +250,10 @@ impl Upstream {
         let by = Instant::now() + Duration::from_millis(times.first_byte_ms);
         for _ in 0..STALE_TRIES {
             let Some(mut carrier) = self.take() else { break };
-            let spare = Spare::of(&request);
+            // One that was kept before and was used just now is not about to be closed; for any
+            // other, what can be asked twice is kept.
+            let proved = carrier.used > 1 && carrier.since.elapsed() < PROVED;
+            let spare = if proved { None } else { Spare::of(&request) };
             match carrier.send(request, by).await {
                 Ok(response) => return Ok(response.map(|body| Source::Own(body, carrier))),
                 Err((_, Some(unsent))) => request = *unsent,
