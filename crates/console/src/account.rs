@@ -1,7 +1,7 @@
 //! Accounts: found by address or id, shown as far as the role sees, and acted on with a reason.
 //!
-//! Ending sessions and asking for a proof go by the log, as a rule's answers do (C4); the page waits
-//! a moment for the owner room to obey. Support never acts on staff (C3).
+//! Ending sessions and asking for a proof go by the log, as a rule's answers do (C4); the page
+//! waits a moment for the owner room to obey. Support never acts on staff (C3).
 
 use askama::Template;
 use axum::extract::State;
@@ -255,7 +255,7 @@ async fn account_page(
         page: desk.page(page, "Account"),
         notice,
         row: Row::of(view, sight),
-        may_act: may_act(&desk, view).is_ok() && !erased,
+        may_act: may_act(&desk, view).is_ok(),
         may_reveal: desk.admin && !erased && sight != Sight::Whole,
         revealed: sight == Sight::Whole,
         active: view.state == AccountState::Active,
@@ -352,6 +352,10 @@ fn may_act(desk: &Desk, view: &AccountView) -> Result<(), Problem> {
     if view.kind == AccountKind::Staff && !desk.admin {
         let detail = "Only an administrator acts on accounts of the staff.";
         return Err(Problem::new(Kind::Forbidden, "console.staff_account", detail));
+    }
+    if view.state == AccountState::Erased {
+        let detail = "This person was erased: there is nobody left to act on.";
+        return Err(Problem::new(Kind::Conflict, "console.erased", detail));
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The audit page (C5): what the log claims, a bounded check of all of it, what no check covers, and
-//! how to check without this program.
+//! The audit page (C5): what the log claims, a bounded check of all of it, what no check covers,
+//! and how to check without this program.
 
 use std::time::Duration;
 

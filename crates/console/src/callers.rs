@@ -1,5 +1,6 @@
 //! Who a request of the console's listener comes from (C1): a staff session that was opened at the
-//! console's own sign-in, by the console's own cookie. Tokens and the shop's sessions count nothing.
+//! console's own sign-in, by the console's own cookie. Tokens and the shop's sessions count for
+//! nothing.
 
 use http::request::Parts;
 use identity::{AccountKind, Client, Identity};

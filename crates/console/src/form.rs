@@ -24,6 +24,16 @@ impl Wrong {
         problem.errors().is_empty().then(|| problem.detail())
     }
 
+    /// What is wrong, where it is not this field.
+    pub(crate) fn beside(&self, field: &str) -> Option<&str> {
+        let problem = self.0.as_ref()?;
+        match problem.errors().first() {
+            None => Some(problem.detail()),
+            Some(_) if problem.field(field).is_some() => None,
+            Some(other) => Some(&other.detail),
+        }
+    }
+
     /// What the page shows of a problem, with its status. What is gone, and faults of our own, go
     /// on as problems.
     pub(crate) fn shown(problem: impl Into<Problem>) -> Result<(StatusCode, Self), Problem> {
@@ -126,6 +136,15 @@ mod tests {
         let given = |text: &str| Reason { reason: text.to_owned() }.given().is_ok();
         assert!(given("a ticket of today"));
         assert!(!given("") && !given(" \t ") && !given(&"x".repeat(501)));
+    }
+
+    #[test]
+    fn a_wrong_field_that_the_page_does_not_have_is_said_above() {
+        let wrong = Wrong(Some(wrong_field("account", "is nobody")));
+        assert_eq!(wrong.beside("reason"), Some("is nobody"));
+        let wrong = Wrong(Some(wrong_field("reason", "is missing")));
+        assert_eq!((wrong.beside("reason"), wrong.of("reason")), (None, Some("is missing")));
+        assert_eq!(Wrong::default().beside("reason"), None);
     }
 
     #[test]

@@ -6,8 +6,9 @@
 //! **Way in.** [`Console::open`] puts the rooms together; [`routes`] are its pages under
 //! `/console`; [`OperatorCallers`] says who a request of this listener comes from.
 //!
-//! **Nouns.** A *desk* is what the page of one operator may show and offer; a *sight* is how much of
-//! a person a role sees; a *line* is an event in a list; a *confirmation* is the page before an act.
+//! **Nouns.** A *desk* is what the page of one operator may show and offer; a *sight* is how much
+//! of a person a role sees; a *line* is an event in a list; a *confirmation* is the page before an
+//! act.
 //!
 //! **Promises.**
 //! - **C1** only staff who signed in at the console itself come in; a session of the shop's own

@@ -15,7 +15,9 @@ use web::{Admin, App, Form, Operator, Page, Path, Problem, Query, Staff, html};
 
 use super::live::{Live, session_over};
 use super::proof::Drawn;
-use super::{Asked, Line, Shown, Wanted, actor, sealed_fields, spoken, tone, with_unit};
+use super::{
+    Asked, Line, Shown, Wanted, actor, capitalised, sealed_fields, spoken, tone, with_unit,
+};
 use crate::confirm::Act;
 use crate::desk::Desk;
 use crate::events::{PersonalDataRevealed, Revealed};
@@ -153,7 +155,7 @@ struct Clear {
 impl Clear {
     fn of(name: &str, value: &serde_json::Value) -> Self {
         let (name, value) = with_unit(name, value);
-        Self { name, value }
+        Self { name: capitalised(&name), value }
     }
 }
 

@@ -175,12 +175,19 @@ pub(crate) fn sealed_fields(console: &Console, event: &Recorded, sight: Sight) -
 
 fn label(name: &str) -> String {
     match name {
-        "_actor" => "who did it".to_owned(),
-        "_address" => "from address".to_owned(),
-        "_agent" => "with program".to_owned(),
+        "_actor" => "Who did it".to_owned(),
+        "_address" => "From address".to_owned(),
+        "_agent" => "With program".to_owned(),
         "_fingerprint" => "TLS fingerprint".to_owned(),
-        _ => spoken(name),
+        _ => capitalised(&spoken(name)),
     }
+}
+
+/// With a capital letter, as the heads of a list of pairs have it.
+pub(crate) fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string());
+    first.unwrap_or_default() + letters.as_str()
 }
 
 /// The page of a thing whose id stands alone in a value.

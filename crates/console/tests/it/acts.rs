@@ -95,14 +95,15 @@ testkit::on_both! { room;
         let house = House::new(world);
         let ada = house.customer("ada@example.test").await;
         let mut support = house.operator(&[StaffRole::Support]).await;
+        let (list, search) = ("/console/accounts", "/console/accounts/search");
         for who in ["ada@example.test", " ADA@example.test ", &ada.to_string()] {
-            let found = support.submit("/console/accounts", "/console/accounts/search", &[("who", who)])
-                .await;
+            let fields = [("who", who)];
+            let found = support.submit(list, search, &fields).await;
             assert_eq!(found.location(), format!("/console/accounts/{ada}"), "{who}");
         }
         for who in ["bob@example.test", "nobody", "usr_00000000000000000000000000", ""] {
-            let none = support.submit("/console/accounts", "/console/accounts/search", &[("who", who)])
-                .await;
+            let fields = [("who", who)];
+            let none = support.submit(list, search, &fields).await;
             assert_eq!(none.status, StatusCode::UNPROCESSABLE_ENTITY, "{who}");
         }
         let list = support.get("/console/accounts?kind=customer").await.expect(StatusCode::OK);
@@ -171,7 +172,8 @@ testkit::on_both! { room;
         let mut support = house.operator(&[StaffRole::Support]).await;
         let mut admin = house.operator(&[StaffRole::Admin]).await;
         let (stop, resume) = ("/console/rules/stop", "/console/rules/resume");
-        support.submit(stop, stop, &[("reason", "a false alarm")]).await.must(StatusCode::SEE_OTHER);
+        let fields = [("reason", "a false alarm")];
+        support.submit(stop, stop, &fields).await.must(StatusCode::SEE_OTHER);
         assert!(house.watch.switch().await.unwrap().stopped);
         let again = support.submit(stop, stop, &[("reason", "again")]).await;
         assert_eq!(again.status, StatusCode::CONFLICT);

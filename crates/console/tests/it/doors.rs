@@ -53,7 +53,8 @@ testkit::on_both! { room;
     async fn the_matrix_of_roles_and_pages(world: &testkit::World) {
         let house = House::new(world);
         let mut people = vec![("nobody".to_owned(), house.browser())];
-        for role in [StaffRole::Moderator, StaffRole::Auditor, StaffRole::Support, StaffRole::Admin] {
+        use StaffRole::{Admin, Auditor, Moderator, Support};
+        for role in [Moderator, Auditor, Support, Admin] {
             people.push((role.as_str().to_owned(), house.operator(&[role]).await));
         }
         house.settle().await;

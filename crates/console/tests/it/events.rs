@@ -153,6 +153,7 @@ testkit::on_both! { room;
         let page = admin.get(&format!("/console/accounts/{ada}")).await.expect(StatusCode::OK);
         assert!(page.body.contains("This person was erased."));
         assert_none_of(&page.body, &["ada.lovelace", "Lovelace"]);
+        admin.get(&format!("/console/accounts/{ada}/lock")).await.must(StatusCode::CONFLICT);
     }
 
     async fn lists_are_paged_and_filtered(world: &testkit::World) {
