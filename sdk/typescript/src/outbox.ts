@@ -102,7 +102,8 @@ export class OutboxRelay {
   constructor(options: RelayOptions) {
     const table = quoted(options.table ?? TABLE);
     this.#options = options;
-    this.#read = `SELECT position::text AS position, fact_id, fact::text AS fact FROM ${table}
+    // The alias is another name than the column's: ORDER BY would take the text, and 10 before 9.
+    this.#read = `SELECT position::text AS place, fact_id, fact::text AS fact FROM ${table}
       WHERE refused_at IS NULL ORDER BY position LIMIT ${READ_MAX}`;
     this.#remove = `DELETE FROM ${table} WHERE position = ANY($1::bigint[])`;
     this.#mark = `UPDATE ${table} SET refused_at = now(), refusal = $2 WHERE position = $1`;
@@ -166,10 +167,10 @@ export class OutboxRelay {
 
   async #next(): Promise<Row[]> {
     const { rows } = await this.#options.db.query(this.#read);
-    const read = rows as { position: string; fact_id: string; fact: string }[];
+    const read = rows as { place: string; fact_id: string; fact: string }[];
     return batchOf(
-      read.map(({ position, fact_id, fact }) => {
-        return { position, id: fact_id, json: fact, bytes: Buffer.byteLength(fact) };
+      read.map(({ place, fact_id, fact }) => {
+        return { position: place, id: fact_id, json: fact, bytes: Buffer.byteLength(fact) };
       }),
     );
   }

@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { after, before, test } from "node:test";
+import { after, before, test, type TestContext } from "node:test";
 
 import pg from "pg";
 
@@ -44,7 +44,7 @@ interface Sent {
 }
 
 /** A door that remembers ids, as the real one does. */
-async function door() {
+async function door(t: TestContext) {
   const state = { works: true, known: new Map<string, string>(), order: [] as string[], asked: 0 };
   const server = await listen((request, response) => {
     void bodyOf(request).then((body) => {
@@ -72,7 +72,11 @@ async function door() {
   const facts = new Facts({ url: server.url, key: "sdk_test_1", patience });
   const relay = (more: Partial<RelayOptions> = {}) =>
     new OutboxRelay({ db: pool, facts, table, pollMs: 10, ...more });
-  return { ...server, state, facts, relay };
+  t.after(async () => {
+    await facts.close();
+    await server.close();
+  });
+  return { state, facts, relay };
 }
 
 const outbox = new Outbox(table);
@@ -103,7 +107,7 @@ async function waiting(): Promise<number> {
 
 test("a fact exists if, and only if, its transaction commits", async (t) => {
   if (skip) return t.skip(skip);
-  const { relay, state, close } = await door();
+  const { relay, state } = await door(t);
   await transaction(async (client) => {
     assert.equal(await outbox.tell(client, paid(1)), true);
     assert.equal(await outbox.tell(client, paid(1)), false, "it waits already");
@@ -120,24 +124,22 @@ test("a fact exists if, and only if, its transaction commits", async (t) => {
   assert.equal(second.at, "2026-11-24T02:25:40Z");
   assert.match((JSON.parse(state.known.get("order-1") ?? "") as Sent).at, /^20.*Z$/);
   assert.equal(await waiting(), 0);
-  await close();
 });
 
 test("in order, in full batches, also by two relays at once", async (t) => {
   if (skip) return t.skip(skip);
-  const { relay, state, close } = await door();
+  const { relay, state } = await door(t);
   await transaction(async (client) => {
     for (let number = 0; number < 1_200; number += 1) await outbox.tell(client, paid(number));
   });
   await Promise.all([relay().drain(), relay().drain()]);
   assert.deepEqual(state.order, Array.from({ length: 1_200 }, (_, number) => `order-${number}`));
   assert.equal(await waiting(), 0);
-  await close();
 });
 
 test("what was taken and not removed is sent again, and taken once", async (t) => {
   if (skip) return t.skip(skip);
-  const { relay, state, close } = await door();
+  const { relay, state } = await door(t);
   await transaction(async (client) => void (await outbox.tell(client, paid(1))));
   // The database goes away between the door's answer and the removal.
   const db = {
@@ -148,12 +150,11 @@ test("what was taken and not removed is sent again, and taken once", async (t) =
   assert.equal(await waiting(), 1);
   assert.equal(await relay().drain(), 1);
   assert.deepEqual([state.order, state.asked], [["order-1"], 2]);
-  await close();
 });
 
 test("a fact that is refused for good steps aside, with the reason", async (t) => {
   if (skip) return t.skip(skip);
-  const { relay, state, close } = await door();
+  const { relay, state } = await door(t);
   await transaction(async (client) => {
     await outbox.tell(client, paid(1));
     await outbox.tell(client, paid(2, -1));
@@ -169,12 +170,11 @@ test("a fact that is refused for good steps aside, with the reason", async (t) =
   assert.equal(fact_id, "order-2");
   assert.deepEqual(refusal.errors, [{ field: "fact.fields.amount_minor", detail: "x" }]);
   await pool.query(`DELETE FROM ${table}`);
-  await close();
 });
 
 test("the relay goes on after the door was away, and stops when it is told", async (t) => {
   if (skip) return t.skip(skip);
-  const { relay, state, close } = await door();
+  const { relay, state } = await door(t);
   state.works = false;
   let failed = () => {};
   const failure = new Promise<void>((resolve) => {
@@ -195,7 +195,6 @@ test("the relay goes on after the door was away, and stops when it is told", asy
   running.wake();
   assert.equal(state.asked, asked);
   assert.equal(await relay().drain(), 1);
-  await close();
 });
 
 test("only names are taken for a table's name", () => {
