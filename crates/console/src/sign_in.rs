@@ -15,6 +15,7 @@ use web::{
 
 use crate::form::{Nothing, Wrong, next_or, notice, see_other};
 use crate::room::Console;
+use crate::told;
 
 pub(crate) fn routes() -> OpenApiRouter<Console> {
     OpenApiRouter::new().routes(routes!(sign_in_page, sign_in_form)).routes(routes!(sign_out))
@@ -28,6 +29,8 @@ struct SignInPage {
     notice: Option<&'static str>,
     next: String,
     email: String,
+    /// How long a session lives without use.
+    idle: String,
 }
 
 #[derive(Deserialize)]
@@ -47,13 +50,15 @@ struct SignInFields {
     next: String,
 }
 
-fn blank(page: Page, next: &str) -> SignInPage {
+fn blank(console: &Console, page: Page, next: &str) -> SignInPage {
+    let idle_s = console.identity().config().session.staff.idle_s;
     SignInPage {
         page: page.titled("Operators", Shape::Narrow),
         wrong: Wrong::default(),
         notice: None,
         next: next_or(next, ""),
         email: String::new(),
+        idle: told::span(idle_s),
     }
 }
 
@@ -63,9 +68,13 @@ fn blank(page: Page, next: &str) -> SignInPage {
     params(("next" = Option<String>, Query, description = "A page of the console to go on to")),
     responses((status = 200, description = "The page")),
     extensions(("x-effect" = json!("none")), ("x-access" = json!("public"))))]
-async fn sign_in_page(page: Page, Query(query): Query<SignInQuery>) -> Result<Response, Problem> {
+async fn sign_in_page(
+    State(console): State<Console>,
+    page: Page,
+    Query(query): Query<SignInQuery>,
+) -> Result<Response, Problem> {
     let notice = notice(query.notice.as_deref());
-    html(&SignInPage { notice, ..blank(page, &query.next) })
+    html(&SignInPage { notice, ..blank(&console, page, &query.next) })
 }
 
 /// Sign in one of the staff
@@ -100,7 +109,7 @@ async fn sign_in_form(
         }
         Err(error) => {
             let (status, wrong) = Wrong::shown(error)?;
-            html_with(status, &SignInPage { wrong, email: typed, ..blank(page, &next) })
+            html_with(status, &SignInPage { wrong, email: typed, ..blank(&console, page, &next) })
         }
     }
 }
