@@ -77,22 +77,15 @@ impl Memory {
     }
 
     /// Remembers a tree: written beside, forced to the disk and moved into place, so that a loss of
-    /// power leaves one or the other, and never an empty file that would stop the log.
-    pub(crate) async fn remember(
-        &mut self,
-        origin: &str,
-        size: u64,
-        root: Hash,
-    ) -> Result<(), Error> {
+    /// power leaves one or the other, and never an empty file that would stop the log. In one go:
+    /// left half-done by a caller that goes away, an older tree could overwrite a newer one.
+    pub(crate) fn remember(&mut self, origin: &str, size: u64, root: Hash) -> Result<(), Error> {
         let seen = Seen { origin: Some(origin.to_owned()), size, root };
         if self.seen.as_ref() == Some(&seen) {
             return Ok(());
         }
         let text = format!("{size}\n{}\n{origin}\n", root.to_base64());
-        let path = self.path.clone();
-        let replaced = tokio::task::spawn_blocking(move || replace(&path, &text)).await;
-        let stopped = |_| Error::Store(store::Error::CommitFailed);
-        replaced.map_err(stopped)?.map_err(|source| file_error(&self.path, source))?;
+        replace(&self.path, &text).map_err(|source| file_error(&self.path, source))?;
         self.seen = Some(seen);
         Ok(())
     }

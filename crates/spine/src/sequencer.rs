@@ -310,7 +310,7 @@ impl Sequencer {
     /// Signs the head where it is not signed yet, and tells who waits for it.
     async fn publish(&mut self, head: &Head, root: Hash) -> Result<(), Error> {
         let size = i64::try_from(head.size()).unwrap_or(i64::MAX);
-        self.memory.remember(&head.origin, head.size(), root).await?;
+        self.memory.remember(&head.origin, head.size(), root)?;
         if head.note_size < size {
             let checkpoint = Checkpoint::new(&head.origin, head.size(), root)?;
             let signed = node::sign(&self.spine, &checkpoint)?;
@@ -398,7 +398,7 @@ impl Spine {
             },
         )?;
         tx.commit().await?;
-        memory.remember(&origin, head.size(), head.range.root()).await?;
+        memory.remember(&origin, head.size(), head.range.root())?;
         self.sequence().await?;
         Ok(origin)
     }

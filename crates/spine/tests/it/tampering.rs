@@ -115,4 +115,13 @@ testkit::on_both! { room;
             world.put_back(copy.clone()).await;
         }
     }
+
+    async fn the_tamper_drill_in_short(world: &testkit::World) {
+        let mut drill = crate::drill::Drill::prepare(world, 5).await;
+        let mut missed = Vec::new();
+        let tally = drill.run(200, &mut |what| missed.push(what.to_owned())).await;
+        assert!(missed.is_empty(), "{missed:#?}");
+        assert_eq!(tally.values().map(|(_, found)| *found).sum::<u32>(), 200);
+        drill.close().await;
+    }
 }

@@ -91,6 +91,15 @@ pub(crate) async fn count_up(world: &World, owner: AccountId, id: [u8; 16]) -> i
     count
 }
 
+/// Deletes a thing and tells it.
+pub(crate) async fn drop_it(world: &World, owner: AccountId, id: [u8; 16]) {
+    world.vault.resolve(&[Subject::Account(owner)]).await.unwrap();
+    let mut tx = world.spine.begin(&ctx_of(world, owner)).await.unwrap();
+    tx.change_one(&DROP, args![id]).await.unwrap().unwrap();
+    tx.emit(About::thing_of(owner, "thing", id, 0), ThingCounted { count: 0 }).unwrap();
+    tx.commit().await.unwrap();
+}
+
 pub(crate) async fn count_things(world: &World) -> usize {
     world.spine.read().await.unwrap().rows(&ALL, args![]).await.unwrap().len()
 }
