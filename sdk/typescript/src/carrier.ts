@@ -104,18 +104,20 @@ export class Carrier {
    */
   async bring(batch: readonly Packed[]): Promise<Outcome[]> {
     const outcomes = new Map<Packed, Outcome>();
-    let left = batch.slice();
-    // Each round settles one fact at least.
-    while (left.length > 0) {
+    const todo: Packed[][] = [batch.slice()];
+    // Each round settles a fact or halves a batch: it ends.
+    for (let left = todo.shift(); left; left = todo.shift()) {
+      if (left.length === 0) continue;
       try {
-        const taken = await this.#post(left);
-        for (const [fact, one] of taken) outcomes.set(fact, { taken: one });
-        break;
+        for (const [fact, taken] of await this.#post(left)) outcomes.set(fact, { taken });
       } catch (error) {
-        const refused = error instanceof ProblemError ? blame(error, left) : null;
-        if (!refused) throw error;
+        if (!(error instanceof ProblemError) || !isAboutFacts(error)) throw error;
+        const refused = blame(error, left);
         for (const [fact, why] of refused) outcomes.set(fact, { refused: why });
-        left = left.filter((fact) => !refused.has(fact));
+        const rest = left.filter((fact) => !refused.has(fact));
+        // Where none is named, halves find it; what is first stays first.
+        const middle = refused.size > 0 ? rest.length : Math.ceil(rest.length / 2);
+        todo.unshift(rest.slice(0, middle), rest.slice(middle));
       }
     }
     return batch.flatMap((fact) => outcomes.get(fact) ?? []);
@@ -166,20 +168,24 @@ export class Carrier {
   }
 }
 
-/** The facts that a refusal names, each with its own fields; null where it is about no fact. */
-function blame(error: ProblemError, batch: readonly Packed[]): Map<Packed, ProblemError> | null {
-  if (error.status !== 409 && error.status !== 422) return null;
+/** Whether a refusal is about what was sent, and not about the key, the address or the door. */
+function isAboutFacts(error: ProblemError): boolean {
+  return error.status === 409 || error.status === 413 || error.status === 422;
+}
+
+/** The facts that a refusal is about, each with its own fields; none where it names none of many. */
+function blame(error: ProblemError, batch: readonly Packed[]): Map<Packed, ProblemError> {
   const named = new Map<Packed, { field: string; detail: string }[]>();
   for (const one of error.errors) {
     const [start, place] = /^facts\[([0-9]{1,3})\]/.exec(one.field) ?? [];
     const fact = place === undefined ? undefined : batch[Number(place)];
     if (!fact || start === undefined) continue;
-    const fields = named.get(fact) ?? [];
-    fields.push({ field: `fact${one.field.slice(start.length)}`, detail: one.detail });
-    named.set(fact, fields);
+    const wrong = named.get(fact) ?? [];
+    wrong.push({ field: `fact${one.field.slice(start.length)}`, detail: one.detail });
+    named.set(fact, wrong);
   }
   const only = batch[0];
-  if (named.size === 0) return batch.length === 1 && only ? new Map([[only, error]]) : null;
+  if (named.size === 0 && batch.length === 1 && only) return new Map([[only, error]]);
   return new Map(
     [...named].map(([fact, errors]) => [fact, new ProblemError({ ...fields(error), errors })]),
   );

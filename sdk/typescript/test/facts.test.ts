@@ -180,8 +180,30 @@ test("wrong facts of a batch are found, and the good ones taken", async () => {
   }
 });
 
-test("a refusal that names no fact is everybody's, and is not tried again", async () => {
-  for (const status of [401, 403, 413, 422]) {
+test("a refusal that names no fact: halves find the one that it is about", async () => {
+  for (const status of [409, 413, 422]) {
+    const server = await door((facts, response) => {
+      if (facts.some(({ id }) => id === "order-5")) refuse(response, status);
+      else take(facts, response);
+    });
+    const facts = new Facts(options(server.url));
+    try {
+      const told = Array.from({ length: 8 }, (_, number) => facts.tell(paid(number)));
+      const settled = await Promise.allSettled(told);
+      const lost = settled.flatMap((one, number) => (one.status === "rejected" ? [number] : []));
+      assert.deepEqual(lost, [5]);
+      await assert.rejects(told[5] as Promise<unknown>, problem(status));
+      const sizes = server.batches.map((batch) => batch.length);
+      assert.deepEqual(sizes, [8, 4, 4, 2, 1, 1, 2]);
+    } finally {
+      await facts.close();
+      await server.close();
+    }
+  }
+});
+
+test("a refusal that is about no fact is everybody's, and is not tried again", async () => {
+  for (const status of [400, 401, 403, 404]) {
     const server = await door((_, response) => refuse(response, status));
     const facts = new Facts(options(server.url));
     try {
