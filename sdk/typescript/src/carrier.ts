@@ -173,7 +173,7 @@ function isAboutFacts(error: ProblemError): boolean {
   return error.status === 409 || error.status === 413 || error.status === 422;
 }
 
-/** The facts that a refusal is about, each with its own fields; none where it names none of many. */
+/** The facts that a refusal is about, each with its own fields; none where it does not say. */
 function blame(error: ProblemError, batch: readonly Packed[]): Map<Packed, ProblemError> {
   const named = new Map<Packed, { field: string; detail: string }[]>();
   for (const one of error.errors) {

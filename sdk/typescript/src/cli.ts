@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * `stagedoor-verify`: verifies checkpoints and proofs on any machine, with nothing of the program's.
+ * `stagedoor-verify`: verifies checkpoints and proofs on any machine, without the program.
  * Exit code 0 where it holds, 2 where it does not, 1 where it could not be asked.
  */
 import { readFileSync } from "node:fs";
@@ -63,7 +63,8 @@ function say({ origin, size, root, witnesses }: Checkpoint): string {
 try {
   process.stdout.write(await run());
 } catch (error) {
-  const usage = error instanceof UsageError || (error as { code?: string }).code?.startsWith("ERR_PARSE");
+  const { code } = error as { code?: string };
+  const usage = error instanceof UsageError || code?.startsWith("ERR_PARSE");
   const proof = error instanceof ProofError;
   const words = error instanceof Error ? error.message : String(error);
   process.stderr.write(usage ? `${words}\n${USAGE}` : `${proof ? "WRONG: " : ""}${words}\n`);

@@ -1,6 +1,6 @@
 /**
- * The identity headers in a web framework: one guard for Express, Fastify (as a hook), Connect, plain
- * `node:http`, and handlers that take a `Request`. Deny by default: headers that are not the door's
+ * The identity headers in a web framework: one guard for Express, Fastify (as a hook), Connect,
+ * plain `node:http`, and handlers that take a `Request`. Deny by default: headers that are not the door's
  * end the request on open pages too, for such a request did not come through the door.
  */
 import type { KeyObject } from "node:crypto";

@@ -1,9 +1,9 @@
 /**
  * Who asks: the check of the `X-Stagedoor-…` headers that the edge puts on each request of somebody
- * who is signed in. They are believed only with the upstream's own key, within 60 seconds, and once.
+ * who is signed in. They are believed only with the upstream's key, within 60 seconds, and once.
  *
- * The signature is HMAC-SHA256 over method, path with query, account, session, kind, roles, time and
- * nonce, each as its length in bytes (four bytes, big-endian) followed by its bytes.
+ * The signature is HMAC-SHA256 over method, path with query, account, session, kind, roles, time
+ * and nonce, each as its length in bytes (four bytes, big-endian) followed by its bytes.
  */
 import { createHmac, createSecretKey, KeyObject, timingSafeEqual } from "node:crypto";
 

@@ -94,7 +94,7 @@ interface Line {
 /**
  * Verifies a signed checkpoint.
  *
- * @throws {ProofError} with what is wrong: its form, its signatures, another log, too few witnesses.
+ * @throws {ProofError} for its form, its signatures, another log, too few witnesses.
  */
 export function verifyCheckpoint(note: string | Uint8Array, trust: Trust): Checkpoint {
   const { logs, witnesses, quorum } = readTrust(trust);
@@ -184,7 +184,9 @@ function readCheckpoint(text: string): Pick<Checkpoint, "origin" | "size" | "roo
   }
   const size = sizeText === undefined ? null : parseNumber(sizeText);
   const root = rootText === undefined ? null : parseHash(rootText);
-  if (size === null || root === null || extensions.includes("")) wrong("the checkpoint is malformed");
+  if (size === null || root === null || extensions.includes("")) {
+    wrong("the checkpoint is malformed");
+  }
   return { origin, size, root };
 }
 
