@@ -386,17 +386,13 @@ impl Walk<'_> {
                 }
             }
         }
-        match signed {
-            None => {}
-            Some((_, note)) if note.is_empty() => {
-                if size > 0 {
-                    self.out.fault("head", "it is not signed");
-                }
-            }
-            Some((note_size, note)) => {
-                let what = self.note_fault(u64::try_from(note_size).ok(), &note, size);
-                what.into_iter().for_each(|what| self.out.fault("head", what));
-            }
+        if let Some((note_size, note)) = signed {
+            let what = if note.is_empty() {
+                (size > 0).then_some("it is not signed")
+            } else {
+                self.note_fault(u64::try_from(note_size).ok(), &note, size)
+            };
+            what.into_iter().for_each(|what| self.out.fault("head", what));
         }
         for (known, _) in self.known.range(size + 1..) {
             let what = format!("the log has {size} leaves and had {known} before");

@@ -327,7 +327,7 @@ impl<'a> Drill<'a> {
         let key = self.place(table, key);
         let only = self.random(rows[0].len());
         for place in 0..rows[0].len() {
-            if (whole && place != key) || (!whole && place == only && place != key) {
+            if place != key && (whole || place == only) {
                 let value = rows[first][place].clone();
                 rows[first][place] = rows[second][place].clone();
                 rows[second][place] = value;
