@@ -10,6 +10,7 @@ mod house;
 mod say;
 mod sbom;
 mod screens;
+mod sdk;
 mod services;
 mod setup;
 mod steps;

@@ -23,10 +23,12 @@ const NEEDS: &[Need] = &[
         packages: &["chromium", "fonts-dejavu-core"],
         without: "pages in a browser",
     },
+    Need { program: "curl", packages: &["curl", "ca-certificates"], without: "the real binary" },
+    Need { program: "npm", packages: &["nodejs", "npm"], without: "the TypeScript kit" },
     Need {
-        program: "chromedriver",
-        packages: &["chromium-driver"],
-        without: "pages that a browser clicks through",
+        program: "python3",
+        packages: &["python3", "python3-pip"],
+        without: "trees beside a peer",
     },
     Need { program: "nginx", packages: &["nginx-light"], without: "forward-auth behind nginx" },
 ];
@@ -37,6 +39,7 @@ const NEEDS: &[Need] = &[
 /// In CI, where something is missing in the end; elsewhere never.
 pub(crate) fn check(house: &House) -> Result<String> {
     if missing().is_empty() {
+        peer(house)?;
         return Ok("nothing was missing".to_owned());
     }
     let packages: Vec<&str> = missing().iter().flat_map(|need| need.packages).copied().collect();
@@ -57,7 +60,28 @@ pub(crate) fn check(house: &House) -> Result<String> {
     if house.ci && !still.is_empty() {
         bail!("{} programs are missing, and this run may leave nothing out", still.len());
     }
+    peer(house)?;
     Ok(format!("installed {}, missing {}", packages.join(" "), still.len()))
+}
+
+/// The tree that ours is compared with, in a folder of its own beside what is built.
+fn peer(house: &House) -> Result<()> {
+    let folder = house.target.join("peers").display().to_string();
+    house.set("PYTHONPATH", folder.clone());
+    let there = ["-c", "import pymerkle"];
+    if house.output(house.command("python3", &there)).is_ok() {
+        return Ok(());
+    }
+    let install =
+        ["-m", "pip", "install", "--quiet", "--no-input", "--target", &folder, "pymerkle>=7,<8"];
+    if let Err(error) = house.run(house.command("python3", &install)) {
+        say::warning(error);
+        house.leave_out(format!(
+            "trees beside a peer: mend it with python3 -m pip install --target {folder} \
+             'pymerkle>=7,<8'"
+        ));
+    }
+    Ok(())
 }
 
 fn missing() -> Vec<&'static Need> {

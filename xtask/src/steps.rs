@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::house::{House, which};
 use crate::services::Services;
-use crate::{books, floors, generated, say, sbom, screens, setup, style};
+use crate::{books, floors, generated, say, sbom, screens, sdk, setup, style};
 
 /// One step.
 pub(crate) struct Step {
@@ -58,6 +58,12 @@ pub(crate) const STEPS: &[Step] = &[
     step("doctest", "examples in the documentation", doctest, Needs::Build),
     step("simulation", "seeded runs of a whole shop", simulation, Needs::Servers),
     step("e2e", "the real binary, killed and restarted", e2e, Needs::Servers),
+    step(
+        "sdk",
+        "the shop's kit in TypeScript, against the real binary",
+        sdk::check,
+        Needs::Servers,
+    ),
     step("generated", "schema, OpenAPI, catalogue as checked in", generated::check, Needs::Build),
     step("screens", "pages in headless Chromium", screens::check, Needs::Build),
 ];

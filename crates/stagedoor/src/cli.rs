@@ -283,7 +283,7 @@ pub(crate) enum DocsCommand {
     Events,
     /// The API (OpenAPI 3.1, JSON).
     Openapi,
-    /// Every key of the configuration file with its default (a commented stagedoor.toml).
+    /// Every key of the configuration file with its default.
     Config,
 }
 

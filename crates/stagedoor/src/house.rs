@@ -18,6 +18,7 @@ use web::feed::{Delta, Hub, Jwks, Publisher, PublisherId, Snapshot};
 use web::{App, BoxFuture, Caller, Callers, Csrf, Problem, Service, Site};
 
 use crate::config::{self, Config, Loaded, Mode, RootKind};
+use crate::node::Node;
 
 /// The opened house.
 pub(crate) struct House {
@@ -33,6 +34,7 @@ pub(crate) struct House {
     pub access: Access,
     pub watch: Watch,
     pub outbox: Outbox,
+    pub node: Node,
 }
 
 /// Time and randomness: the machine's, but in a simulation.
@@ -161,6 +163,10 @@ impl House {
                 first.name
             );
         }
+        // A column that nobody declared would be neither digested nor erased.
+        spine::check_schema(&db, &tables(), &[])
+            .await
+            .context("the schema is not the declared one")?;
         let config = loaded.vault_config(&Nature::default())?;
         let vault = Vault::open(config).await.context("the vault cannot be opened")?;
         Self::furnish(loaded, db, vault, Nature::default())
@@ -176,6 +182,7 @@ impl House {
         let node_dir = loaded.places().data.join("node");
         std::fs::create_dir_all(&node_dir)
             .with_context(|| format!("{} cannot be made", node_dir.display()))?;
+        let node = Node::new(&node_dir);
         let Loaded { config, base } = loaded;
         let Nature { clock, entropy } = nature;
         let spine = Spine::new(spine::Parts {
@@ -229,6 +236,7 @@ impl House {
             access,
             watch,
             outbox,
+            node,
         })
     }
 
@@ -283,7 +291,9 @@ impl House {
 
     /// Gives committed events their leaves, unless a running program does so already, then closes.
     pub(crate) async fn close(&self) -> anyhow::Result<()> {
-        self.spine.sequence().await?;
+        if self.node.take()? {
+            self.spine.sequence().await?;
+        }
         self.spine.close().await;
         self.vault.close().await;
         Ok(())

@@ -114,7 +114,10 @@ impl Stage {
             "  Data: {} (gone when this ends). Ctrl-C ends it.",
             self.dir.path().display()
         ));
-        out::json(&serde_json::json!({ "door": door, "console": console, "people": rows }));
+        let certificate = self.house.base.join(&self.house.config.data.dir).join("self-signed.crt");
+        out::json(&serde_json::json!({
+            "door": door, "console": console, "ca": certificate, "people": rows,
+        }));
     }
 
     async fn strike(self) -> anyhow::Result<()> {

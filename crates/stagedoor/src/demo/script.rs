@@ -78,6 +78,7 @@ struct Story {
     way: Way,
     console: Way,
     operator: (String, Secret<String>),
+    auditor: (String, Secret<String>),
     ada: Actor,
     phone: Actor,
     refresh: String,
@@ -89,11 +90,16 @@ pub(crate) async fn play(stage: &Stage) -> anyhow::Result<bool> {
     let file = stage.house.base.join(&stage.house.config.data.dir).join("self-signed.crt");
     let certificate = std::fs::read(file)?;
     let way = Way::new(stage.served.door.local_addr(), &certificate)?;
-    let operator = stage.people.iter().find(|person| person.kind == "operator (admin)");
-    let operator = operator.context("the demo has an operator")?;
+    let person = |kind: &str| {
+        let found = stage.people.iter().find(|person| person.kind == kind);
+        found
+            .map(|person| (person.email.to_owned(), person.password.clone()))
+            .with_context(|| format!("the demo has no {kind}"))
+    };
     let mut story = Story {
         console: Way::new(stage.served.console.local_addr(), &certificate)?,
-        operator: (operator.email.to_owned(), operator.password.clone()),
+        operator: person("operator (admin)")?,
+        auditor: person("operator (auditor)")?,
         ada: Actor::new(&way, ADA),
         phone: Actor::new(&way, ADAS_PHONE),
         way,
@@ -173,12 +179,18 @@ impl Story {
             .to_owned())
     }
 
-    async fn order_told(&mut self) -> anyhow::Result<String> {
-        let mut operator = Actor::new(&self.console, OPERATOR);
-        let (email, password) = (self.operator.0.clone(), self.operator.1.clone());
-        let fields = [("email", email.as_str()), ("password", password.expose()), ("next", "")];
-        let answer = operator.submit("/console/sign-in", "/console/sign-in", &fields).await?;
+    /// One of the staff, signed in at the console.
+    async fn at_console(&self, who: &(String, Secret<String>)) -> anyhow::Result<Actor> {
+        let mut actor = Actor::new(&self.console, OPERATOR);
+        let (email, password) = (who.0.as_str(), who.1.expose().as_str());
+        let fields = [("email", email), ("password", password), ("next", "")];
+        let answer = actor.submit("/console/sign-in", "/console/sign-in", &fields).await?;
         ensure!(answer.status == 303, "console: {} {}", answer.status, answer.text());
+        Ok(actor)
+    }
+
+    async fn order_told(&mut self) -> anyhow::Result<String> {
+        let mut operator = self.at_console(&self.operator).await?;
         let deadline = SystemClock.now().plus(PATIENCE);
         loop {
             let page = operator.get("/console/events?kind=order.paid").await?;
@@ -276,21 +288,23 @@ impl Story {
         Ok(report)
     }
 
-    /// Downloads the whole log and checks it with nothing but the key.
+    /// Downloads the whole log, its entries as an auditor, and checks it with nothing but the key.
     async fn verify_log(&mut self, known: &[Checkpoint]) -> anyhow::Result<(String, Checkpoint)> {
         let key = self.ada.get("/v1/log/key").await?.text();
         let policy = Policy::new(vec![VerifyKey::parse(key.trim())?])?;
         let note = self.ada.get("/v1/log/checkpoint").await?;
         ensure!(note.status == 200, "the checkpoint: {}", note.status);
         let checkpoint = policy.verify(&SignedCheckpoint::parse(&note.bytes)?)?.checkpoint;
+        let mut auditor = self.at_console(&self.auditor).await?;
         let mut files = BTreeMap::from([("checkpoint".to_owned(), note.bytes.to_vec())]);
         for id in TileId::all(checkpoint.size()) {
-            let mut wanted = vec![Resource::Tile(id).path()];
+            let path = Resource::Tile(id).path();
+            let answer = self.ada.get(&format!("/v1/log/{path}")).await?;
+            ensure!(answer.status == 200, "{path}: {}", answer.status);
+            files.insert(path, answer.bytes.to_vec());
             if id.level() == 0 {
-                wanted.push(Resource::Entries(id).path());
-            }
-            for path in wanted {
-                let answer = self.ada.get(&format!("/v1/log/{path}")).await?;
+                let path = Resource::Entries(id).path();
+                let answer = auditor.get(&format!("/v1/log/{path}")).await?;
                 ensure!(answer.status == 200, "{path}: {}", answer.status);
                 files.insert(path, answer.bytes.to_vec());
             }
