@@ -75,8 +75,14 @@ pub(crate) fn migrations() -> Vec<Migration> {
 
 /// Every statement of every room.
 pub(crate) fn statements() -> Vec<Statement> {
-    [spine::statements(), identity::statements(), access::statements(), watch::statements()]
-        .concat()
+    [
+        spine::statements(),
+        identity::statements(),
+        access::statements(),
+        watch::statements(),
+        console::statements(),
+    ]
+    .concat()
 }
 
 /// Where the house's files are.
