@@ -36,6 +36,7 @@ mod events;
 mod leaf;
 mod log;
 mod node;
+mod reopen;
 mod response;
 mod retire;
 mod schema;
@@ -85,6 +86,7 @@ pub fn statements() -> Vec<Statement> {
         log::STATEMENTS,
         consumer::STATEMENTS,
         node::STATEMENTS,
+        reopen::STATEMENTS,
         retire::STATEMENTS,
         verify::STATEMENTS,
     ]

@@ -13,10 +13,10 @@ use merkle::{Checkpoint, CompactRange, Hash, SignedCheckpoint, TileId};
 use store::{Backend, Row, Transaction, args, sql};
 use tokio_util::sync::CancellationToken;
 
-use crate::events::{ForgedEventsFound, LogReopened};
+use crate::events::ForgedEventsFound;
 use crate::leaf::Leaf;
 use crate::node::{self, Memory};
-use crate::{Error, Spine};
+use crate::{Error, Spine, reopen};
 
 sql! {
     read WAITING = "SELECT id FROM spine_head \
@@ -62,10 +62,6 @@ sql! {
          AS leaves FROM spine_outbox ORDER BY id LIMIT $1";
     upkeep REMOVE_FORGED in spine_outbox = "DELETE FROM spine_outbox WHERE id = $1";
     upkeep REMOVE_NAMELESS in spine_outbox = "DELETE FROM spine_outbox WHERE id IS NULL";
-    upkeep REOPEN in spine_head =
-        "UPDATE spine_head SET origin = $1, note = '', note_size = -1, holder = '', \
-         lease_until = 0, epoch = epoch + 1 WHERE id = 1";
-    upkeep FORGET_COSIGNED in spine_cosignature = "DELETE FROM spine_cosignature WHERE size >= 0";
 }
 
 /// How long a leader may be silent.
@@ -253,10 +249,11 @@ impl Sequencer {
         let root = head.range.root();
         if self.led != Some((head.epoch, head.size(), root)) {
             if let Some(seen) = self.memory.seen() {
-                if !seen.is_of(&head.origin) {
-                    return Err(Error::Fork(format!("it is called {} now", head.origin)));
+                if seen.is_of(&head.origin) {
+                    node::continues(inner, (seen.size, seen.root), (head.size(), root)).await?;
+                } else {
+                    reopen::continues(&self.spine, inner, seen, &head.origin).await?;
                 }
-                node::continues(inner, (seen.size, seen.root), (head.size(), root)).await?;
             }
             node::continues_cosigned(inner, (head.size(), root)).await?;
             self.led = Some((head.epoch, head.size(), root));
@@ -370,56 +367,5 @@ impl Spine {
     /// As [`run_sequencer`].
     pub async fn sequence(&self) -> Result<(), Error> {
         Sequencer::start(self.clone()).await?.drain().await
-    }
-
-    /// After an honest restore: lets the log go on under a new origin, whose first leaf names the
-    /// last tree that this node saw under the old one.
-    ///
-    /// # Errors
-    /// [`Error::Store`], [`Error::File`], [`Error::Seal`].
-    pub async fn reopen(&self, reason: String) -> Result<String, Error> {
-        self.0.sealer.resolve(&[crate::Subject::House]).await?;
-        let mut memory = Memory::load(self)?;
-        let head = self.head().await?.ok_or(store::Error::Rows { found: 0 })?;
-        let known = memory.seen().map(|seen| (seen.size, seen.root));
-        let (old_size, old_root) = known.unwrap_or((head.size(), head.range.root()));
-        let origin = next_origin(&head.origin);
-        let mut tx = self.begin(&self.system_ctx("reopen")).await?;
-        tx.upkeep(&REOPEN, args![origin.as_str()]).await?;
-        tx.upkeep(&FORGET_COSIGNED, Vec::new()).await?;
-        tx.emit(
-            crate::About::house("log", [0; 16], 0),
-            LogReopened {
-                old_origin: head.origin.clone(),
-                old_size,
-                old_root: old_root.to_base64(),
-                restored_size: head.size(),
-                reason,
-            },
-        )?;
-        tx.commit().await?;
-        memory.remember(&origin, head.size(), head.range.root())?;
-        self.sequence().await?;
-        Ok(origin)
-    }
-}
-
-/// `name`, `name/2`, `name/3` …
-fn next_origin(origin: &str) -> String {
-    let numbered = origin.rsplit_once('/').and_then(|(name, number)| {
-        let number: u32 = number.parse().ok()?;
-        Some(format!("{name}/{}", number.saturating_add(1)))
-    });
-    numbered.unwrap_or_else(|| format!("{origin}/2"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origins_count_on() {
-        assert_eq!(next_origin("shop.example/log"), "shop.example/log/2");
-        assert_eq!(next_origin("shop.example/log/2"), "shop.example/log/3");
     }
 }

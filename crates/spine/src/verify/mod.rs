@@ -111,6 +111,8 @@ struct Walk<'a> {
     origin: String,
     /// Names that it had, with how many leaves were restored when it lost them.
     former: BTreeMap<String, u64>,
+    /// The name that this node remembers, where it is another.
+    remembered: Option<String>,
 }
 
 impl Spine {
@@ -135,6 +137,7 @@ impl Spine {
             known: BTreeMap::new(),
             origin: self.0.signer.name().to_owned(),
             former: BTreeMap::new(),
+            remembered: None,
         };
         let signed = walk.read_note().await?;
         walk.learn_known(known);
@@ -144,6 +147,9 @@ impl Spine {
         walk.check_tiles().await?;
         walk.check_kept().await?;
         walk.check_facts().await?;
+        if walk.remembered.as_ref().is_some_and(|name| !walk.former.contains_key(name)) {
+            walk.out.fault("node memory", "it is of a log of another name");
+        }
         for (index, what) in walk.retired.faults() {
             let place = index.map_or("outbox".to_owned(), |index| format!("leaf {index}"));
             walk.out.fault(place, what);
@@ -195,7 +201,7 @@ impl Walk<'_> {
             Ok(memory) => {
                 let Some(seen) = memory.seen() else { return };
                 if !seen.is_of(&self.origin) {
-                    self.out.fault("node memory", "it is of a log of another name");
+                    self.remembered.clone_from(&seen.origin);
                 } else if self.known.insert(seen.size, seen.root).is_some_and(|it| it != seen.root)
                 {
                     self.out.fault("node memory", "it has another root");

@@ -114,6 +114,30 @@ testkit::on_both! { room;
         assert!(matches!(error, Error::Fork(_)), "{error}");
     }
 
+    /// Another node's memory of the tree that was lost: it follows because the log tells.
+    async fn every_node_follows_a_log_that_was_reopened(world: &testkit::World) {
+        let owner = world.person().await;
+        thing::make(world, owner, "kept").await;
+        world.spine.sequence().await.unwrap();
+        let backup = world.copy_database().await;
+        thing::make(world, owner, "lost").await;
+        world.spine.sequence().await.unwrap();
+        let file = world.dir().join("last-tree");
+        let memory = std::fs::read_to_string(&file).unwrap();
+        world.put_back(backup).await;
+        world.spine.reopen("restored".to_owned()).await.unwrap();
+        world.another_spine().await.reopen("and once more".to_owned()).await.unwrap();
+        std::fs::write(&file, &memory).unwrap();
+        thing::make(world, owner, "after").await;
+        world.another_spine().await.sequence().await.unwrap();
+        assert_eq!(faults(world).await, Vec::<String>::new());
+        // one that saw more than was known when it was reopened does not follow
+        std::fs::write(&file, memory.replacen('2', "9", 1)).unwrap();
+        thing::make(world, owner, "never").await;
+        let error = world.another_spine().await.sequence().await.unwrap_err();
+        assert!(matches!(error, Error::Fork(_)), "{error}");
+    }
+
     async fn what_is_blanked_without_a_word_is_found(world: &testkit::World) {
         let owner = world.person().await;
         for _ in 0..4 {
