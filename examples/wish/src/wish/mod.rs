@@ -37,8 +37,8 @@ pub struct Wish {
     pub id: WishId,
     /// What for.
     pub text: String,
-    /// When it was made.
-    #[schema(value_type = String)]
+    /// When it was made, in microseconds since 1970.
+    #[schema(value_type = i64)]
     pub made_at: Timestamp,
 }
 
