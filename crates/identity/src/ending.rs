@@ -135,6 +135,14 @@ impl Identity {
         Ok(())
     }
 
+    /// The revocations that were noted since a moment, also by other programs on this database.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn revocations_since(&self, since: Timestamp) -> Result<Vec<Delta>, Error> {
+        self.revocations(self.tokens_until(since)).await
+    }
+
     /// What a cold node must know before it serves: every revocation that a signed token can still
     /// contradict.
     ///

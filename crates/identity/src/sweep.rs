@@ -72,19 +72,24 @@ impl Identity {
             read.all(&account::NEVER_VERIFIED, args![before, ctx.now]).await?;
         drop(read);
         for account::Id(id) in never {
-            self.erase(ctx, id).await?;
+            // One that cannot be erased must not keep the others.
+            if let Err(error) = self.erase(ctx, id).await {
+                tracing::error!(account = %id, %error, "an unused account was not erased");
+            }
         }
         Ok(())
     }
 
-    /// Cuts the events of persons erased of late loose from them: some were still on their way into
-    /// the log when the person was erased.
+    /// Finishes what erasing begins, for persons erased of late: their keys are destroyed, also where
+    /// the program died between the commit and that, and events that were still on their way into
+    /// the log are cut loose from them.
     async fn cut_erased(&self, ctx: &Ctx) -> Result<(), Error> {
         let since = ctx.now.minus(ERASED_LATELY);
         let mut read = self.spine().read().await?;
         let erased: Vec<account::Id> = read.all(&account::ERASED_SINCE, args![since]).await?;
         drop(read);
         for account::Id(id) in erased {
+            self.vault().shred(Subject::Account(id)).await?;
             self.spine().cut_subject(id).await?;
         }
         Ok(())

@@ -50,7 +50,7 @@ impl Identity {
             self.erase_rows(ctx, &row).await?;
         }
         // After the commit: until then the key is needed to tell of it, and a crash between the two
-        // leaves a person who is gone but for a key, which the next call destroys.
+        // leaves a person who is gone but for a key, which the sweep destroys.
         self.vault().shred(Subject::Account(id)).await?;
         // What is still on its way into the log is cut loose by the sweep.
         self.spine().cut_subject(id).await?;

@@ -8,7 +8,7 @@ use vault::Expected;
 use web::ClientFacts;
 use web::feed::{Minted, Minter};
 
-use super::{LiveSession, SESSION_COOKIE};
+use super::{Client, LiveSession, SESSION_COOKIE};
 use crate::account::{AccountKind, StaffRole};
 use crate::error::Error;
 use crate::room::Identity;
@@ -115,6 +115,8 @@ impl Identity {
     ) -> Result<Option<Minted>, Error> {
         let ctx = self.own_ctx().from_origin(facts.origin());
         let live = self.session_of_secret(&ctx, secret).await?;
+        // A session of the console opens nothing in the shop.
+        let live = live.filter(|live| live.client == Client::Browser);
         live.map(|live| self.mint_for(&ctx, &live)).transpose()
     }
 }

@@ -102,7 +102,7 @@ impl Identity {
         let email = Email::parse(&email)?;
         let typed = Password::typed("password", &password)?;
         let place = self.hasher().place()?;
-        let buckets = self.sign_in_buckets(ctx, &email);
+        let buckets = self.sign_in_buckets(ctx, &email, client);
         self.charge(ctx, &buckets).await?;
         let found = self.find(&email).await?;
         let verdict = match self.verify(&place, &typed, found.as_ref()).await {
@@ -132,11 +132,16 @@ impl Identity {
         }
     }
 
-    fn sign_in_buckets(&self, ctx: &Ctx, email: &Email) -> [Bucket; 2] {
+    /// The console's are its own: whoever guesses at the public door cannot keep operators out.
+    fn sign_in_buckets(&self, ctx: &Ctx, email: &Email, client: Client) -> [Bucket; 2] {
         let attempts = &self.config().attempts;
+        let (of_client, of_account) = match client {
+            Client::Browser | Client::App => ("sign_in.client", "sign_in.account"),
+            Client::Console => ("sign_in.console.client", "sign_in.console.account"),
+        };
         [
-            self.client_bucket(ctx, "sign_in.client", attempts.client),
-            self.bucket("sign_in.account", email.normal().as_bytes(), attempts.account),
+            self.client_bucket(ctx, of_client, attempts.client),
+            self.bucket(of_account, email.normal().as_bytes(), attempts.account),
         ]
     }
 

@@ -12,7 +12,7 @@ use crate::house::{House, OTHER, PASSWORD, config, eight, room, sign_in};
 const DAY: Duration = Duration::from_secs(86_400);
 const TICK: Duration = Duration::from_micros(1);
 
-fn facts() -> ClientFacts {
+pub(crate) fn facts() -> ClientFacts {
     ClientFacts {
         address: std::net::IpAddr::from([203, 0, 113, 7]),
         agent: None,
@@ -115,6 +115,11 @@ testkit::on_both! { room;
         house.room.end_sessions(&house.ctx(), id, None, EndReason::Operator).await.unwrap();
         assert_eq!(standing(kept.session), Standing::Ended);
         assert_eq!(house.room.revocations(world.now()).await.unwrap().len(), 3);
+        // a program beside finds what is new to it
+        assert_eq!(house.room.revocations_since(world.now()).await.unwrap().len(), 0);
+        world.advance(Duration::from_secs(9));
+        let since = world.now().minus(Duration::from_secs(10));
+        assert_eq!(house.room.revocations_since(since).await.unwrap().len(), 3);
         // once no token can look alive any more, nothing is left to tell
         world.advance(Duration::from_secs(361));
         assert!(house.room.revocations(world.now()).await.unwrap().is_empty());

@@ -7,8 +7,10 @@ use identity::{
     SignInFailure, StaffRole,
 };
 use kernel::{Actor, Refusal as _, Secret};
+use web::feed::Minter as _;
 
 use crate::house::{House, OTHER, PASSWORD, config, eight, room, sign_in};
+use crate::session::facts;
 
 /// What an outsider sees of a refusal.
 fn seen(error: &Error) -> (String, &'static str, String) {
@@ -81,6 +83,21 @@ testkit::on_both! { room;
         // one more is granted after a while
         world.advance(Duration::from_secs(90));
         assert!(house.sign_in("target@example.org", OTHER).await.is_ok());
+    }
+
+    // I4
+    async fn guesses_at_the_shop_do_not_keep_operators_out(world: &testkit::World) {
+        let house = House::new(world);
+        house.staff("grace@example.org", &[StaffRole::Admin]).await;
+        let mut limited = 0;
+        for _ in 0..40 {
+            let guess = house.sign_in("grace@example.org", OTHER).await;
+            limited += usize::from(matches!(guess, Err(Error::Limited { .. })));
+        }
+        assert_eq!(limited, 30);
+        // the same address of the same client, at the console
+        let command = SignIn { client: Client::Console, ..sign_in("grace@example.org", PASSWORD) };
+        assert!(house.room.sign_in(&house.ctx(), command).await.is_ok());
     }
 
     async fn an_unknown_address_is_slowed_down_just_the_same(world: &testkit::World) {
@@ -161,7 +178,8 @@ testkit::on_both! { room;
             house.room.sign_in(&house.ctx(), at_console("grace@example.org")).await.unwrap();
         let live = house.room.session_of_secret(&house.ctx(), opened.secret.expose()).await;
         assert_eq!(live.unwrap().unwrap().roles, [StaffRole::Support]);
-        // a session of the console opens nothing in the shop
+        // a session of the console opens nothing in the shop, and becomes no token of the shop
+        assert!(house.room.mint(opened.secret.expose(), &facts()).await.is_none());
         let mut browser = house.browser();
         let secret = opened.secret.expose().clone();
         browser.cookies.insert(identity::SESSION_COOKIE.to_owned(), secret);
