@@ -256,6 +256,22 @@ impl Access {
     }
 
     /// Notes that a cold edge is told of this revision.
+    /// Publishes the routes in force where another program put newer ones in force.
+    ///
+    /// # Errors
+    /// As [`Access::in_force`].
+    pub async fn follow(&self) -> Result<(), Error> {
+        let mut read = self.spine().read().await?;
+        let Number(newest) = read.one(&NEWEST, args![]).await?;
+        drop(read);
+        let published = *self.published().lock().unwrap_or_else(PoisonError::into_inner);
+        if newest > published {
+            let (revision, config) = self.in_force().await?;
+            self.publish_routes(revision, Arc::new(config.table()?));
+        }
+        Ok(())
+    }
+
     pub(crate) fn note_published(&self, revision: i64) {
         let mut published = self.published().lock().unwrap_or_else(PoisonError::into_inner);
         *published = (*published).max(revision);

@@ -33,9 +33,20 @@ const FACTS_BYTES: usize = 1024 * 1024;
 /// The routes of this room.
 #[must_use]
 pub fn routes(room: Access) -> OpenApiRouter {
+    shop_routes(room.clone()).merge(operator_routes(room))
+}
+
+/// The routes for the shop's own backend: they stand at the public door.
+#[must_use]
+pub fn shop_routes(room: Access) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(take_facts)).routes(routes!(list_kinds)).with_state(room)
+}
+
+/// The routes for operators: they stand behind the console's door, where a session of the shop's
+/// own sign-in, or a token that the shop's app carries, counts for nothing.
+#[must_use]
+pub fn operator_routes(room: Access) -> OpenApiRouter {
     OpenApiRouter::new()
-        .routes(routes!(take_facts))
-        .routes(routes!(list_kinds))
         .routes(routes!(list_blocks, add_block))
         .routes(routes!(remove_block))
         .routes(routes!(list_services, add_service))

@@ -74,7 +74,7 @@ pub use events::{
     ServiceRevoked,
 };
 pub use facts::{AboutWhom, Batch, Catalogue, Fact, FieldSpec, FieldType, Fields, KindSpec, Taken};
-pub use http::{FACTS_SCOPE, routes};
+pub use http::{FACTS_SCOPE, operator_routes, routes, shop_routes};
 pub use obey::Responses;
 pub use plan::{Change, Diff, plan};
 pub use room::{Access, Customers, FeedPart, Parts};

@@ -145,10 +145,10 @@ fn cut<T>(rows: Vec<T>, limit: i64, id: fn(&T) -> String) -> Listing<T> {
 #[utoipa::path(get, path = "/v1/watch/alerts/{id}", operation_id = "watch.show_alert",
     tag = "watch", params(("id" = String, Path)),
     responses((status = 200, body = WhyView), (status = 404)),
-    extensions(("x-effect" = json!("none")), ("x-access" = json!("operator:support"))))]
+    extensions(("x-effect" = json!("none")), ("x-access" = json!("operator:admin"))))]
 async fn show_alert(
     State(watch): State<Watch>,
-    _: Operator<Support>,
+    _: Operator<Admin>,
     Path(id): Path<AlertId>,
 ) -> Result<Json<WhyView>, Problem> {
     Ok(Json(watch.why(id).await?.into()))
@@ -220,10 +220,10 @@ struct AnswerQuery {
 /// Answers, newest first: asked for, withheld, and, of rules in dry run, what would have been done.
 #[utoipa::path(get, path = "/v1/watch/answers", operation_id = "watch.list_answers", tag = "watch",
     params(AnswerQuery), responses((status = 200, body = Listing<AnswerView>)),
-    extensions(("x-effect" = json!("none")), ("x-access" = json!("operator:support"))))]
+    extensions(("x-effect" = json!("none")), ("x-access" = json!("operator:admin"))))]
 async fn list_answers(
     State(watch): State<Watch>,
-    _: Operator<Support>,
+    _: Operator<Admin>,
     Query(query): Query<AnswerQuery>,
 ) -> Result<Json<Listing<AnswerView>>, Problem> {
     let before: Option<AnswerId> =
@@ -273,10 +273,10 @@ struct Asked {
 /// Asks for an answer, by the same door as the rules; without their budget, switch and allow list.
 #[utoipa::path(post, path = "/v1/watch/answers", operation_id = "watch.ask", tag = "watch",
     request_body = AskBody, responses((status = 200, body = Asked), (status = 422)),
-    extensions(("x-effect" = json!("fact")), ("x-access" = json!("operator:support"))))]
+    extensions(("x-effect" = json!("fact")), ("x-access" = json!("operator:admin"))))]
 async fn ask_answer(
     State(watch): State<Watch>,
-    Operator(caller, _): Operator<Support>,
+    Operator(caller, _): Operator<Admin>,
     Json(body): Json<AskBody>,
 ) -> Result<Json<Asked>, Problem> {
     let action = match body.action {
