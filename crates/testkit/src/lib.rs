@@ -17,6 +17,8 @@
 mod attack;
 mod clock;
 mod database;
+mod erasure;
+mod log;
 mod world;
 
 pub use attack::Copy;
@@ -25,17 +27,18 @@ pub use database::{postgres_url, with_postgres};
 pub use world::{Room, World};
 
 /// Runs an async test in a world on SQLite, and again in one on PostgreSQL. `room` is a function
-/// that gives the [`Room`] whose tables the world has.
+/// that gives the [`Room`] whose tables the world has. The world's type may be written as it is
+/// imported: `&World` or `&testkit::World`.
 #[macro_export]
 macro_rules! on_both {
-    ($room:expr; $($(#[$meta:meta])* async fn $name:ident($world:ident: &testkit::World) $body:block)+) => {
+    ($room:expr; $($(#[$meta:meta])* async fn $name:ident($world:ident: &$type:ty) $body:block)+) => {
         $(
             $(#[$meta])*
             mod $name {
                 #[allow(unused_imports, clippy::allow_attributes, reason = "not every test needs all")]
                 use super::*;
 
-                async fn body($world: &$crate::World) $body
+                async fn body($world: &$type) $body
 
                 #[test]
                 fn sqlite() {

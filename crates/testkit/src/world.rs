@@ -36,7 +36,7 @@ pub struct World {
     pub spine: Spine,
     /// The data database's URL, to open it past the spine as an attacker would.
     pub database_url: String,
-    tables: Vec<Table>,
+    pub(crate) tables: Vec<Table>,
     dir: TempDir,
 }
 
@@ -61,10 +61,11 @@ impl World {
         });
     }
 
-    /// Runs a test on PostgreSQL; says so and passes where no server answers, unless in CI.
+    /// Runs a test on PostgreSQL. With `STAGEDOOR_TEST_POSTGRES=none` it says that it was left out,
+    /// and passes, unless in CI.
     ///
     /// # Panics
-    /// Where the test does, or the schema is not the declared one.
+    /// Where the test does, where the schema is not the declared one, or no server answers.
     pub fn run_postgres(room: Room, test: impl AsyncFnOnce(&Self)) {
         runtime().block_on(async {
             let Some(mut scratch) = Scratch::open().await else { return };

@@ -1,0 +1,35 @@
+//! What the log says, and whether it holds: a use case ends in what was told of it.
+
+use kernel::Limits;
+use spine::{EventFilter, Recorded};
+
+use crate::World;
+
+impl World {
+    /// The newest events of this kind (`room.what_happened`), at most [`Limits::PAGE_ROWS`], oldest
+    /// first, after everything that waits got its leaf.
+    ///
+    /// # Panics
+    /// Where the database does not answer.
+    pub async fn told(&self, kind: &str) -> Vec<Recorded> {
+        self.spine.sequence().await.expect("leaves");
+        let filter = EventFilter {
+            kind: Some(kind.to_owned()),
+            limit: Limits::PAGE_ROWS,
+            ..EventFilter::default()
+        };
+        let mut events = self.spine.events(&filter).await.expect("events");
+        events.reverse();
+        events
+    }
+
+    /// Checks the whole log, and each fact row against what was told of it.
+    ///
+    /// # Panics
+    /// Where it does not hold; the message names each fault.
+    pub async fn check_log(&self) {
+        self.spine.sequence().await.expect("leaves");
+        let verified = self.spine.verify(&[], &mut |_| {}).await.expect("a log that can be read");
+        assert!(verified.holds(), "{:?}", verified.faults);
+    }
+}
