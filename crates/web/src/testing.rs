@@ -19,7 +19,7 @@ use axum::response::Response;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, LOCATION, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt as _;
-use kernel::{Clock, Ctx, Entropy, Secret, Timestamp};
+use kernel::{AccountId, Actor, Clock, Ctx, Entropy, Secret, SessionId, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
@@ -94,12 +94,79 @@ impl Callers for Nobody {
     }
 }
 
+/// Knows one person, who sends every request and proved it just now; no services.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// The account.
+    pub account: AccountId,
+    /// The session.
+    pub session: SessionId,
+    /// The account's kind: `customer`, `influencer`, `wholesaler`, `staff`.
+    pub kind: &'static str,
+    /// The roles of staff.
+    pub roles: Vec<String>,
+}
+
+impl SignedIn {
+    /// A customer in a session of its own.
+    #[must_use]
+    pub fn customer(account: AccountId) -> Self {
+        let session = SessionId::from_bytes(*account.as_bytes());
+        Self { account, session, kind: "customer", roles: Vec::new() }
+    }
+
+    /// Staff with this role (`admin`, `support`, `auditor`).
+    #[must_use]
+    pub fn staff(account: AccountId, role: &str) -> Self {
+        Self { kind: "staff", roles: vec![role.to_owned()], ..Self::customer(account) }
+    }
+}
+
+impl Callers for SignedIn {
+    fn session<'a>(
+        &'a self,
+        _: &'a http::request::Parts,
+        visit: &'a Ctx,
+    ) -> BoxFuture<'a, Result<Option<Caller>, Problem>> {
+        let actor = Actor::Account { id: self.account, session: Some(self.session) };
+        let caller = Caller {
+            ctx: visit.acted_by(actor),
+            account: self.account,
+            session: self.session,
+            kind: self.kind.to_owned(),
+            roles: self.roles.clone(),
+            auth_time: visit.now,
+        };
+        Box::pin(async { Ok(Some(caller)) })
+    }
+
+    fn service<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a Ctx,
+    ) -> BoxFuture<'a, Result<Option<Service>, Problem>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
 /// An app of the site [`ORIGIN_URL`] at 2026-11-24T02:25:40Z, the same in each run.
 #[must_use]
 pub fn app(callers: Arc<dyn Callers>) -> App {
+    let clock = StillClock::at(Timestamp::from_seconds(1_795_487_140));
+    app_with(callers, clock, Arc::new(Seed::default()))
+}
+
+/// The same with the time and randomness of a test's world, so that a request comes later when
+/// the test moves its clock.
+#[must_use]
+pub fn app_with(
+    callers: Arc<dyn Callers>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> App {
     App::new(
-        StillClock::at(Timestamp::from_seconds(1_795_487_140)),
-        Arc::new(Seed::default()),
+        clock,
+        entropy,
         callers,
         Csrf::new(&Secret::new([7; 32])),
         Site::shop("Test shop", ORIGIN_URL),
