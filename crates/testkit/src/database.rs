@@ -58,7 +58,9 @@ impl Scratch {
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
         let mut random = [0; 6];
         kernel::Entropy::fill(&kernel::SystemEntropy, &mut random);
-        let random = u64::from_be_bytes([0, 0, random[0], random[1], random[2], random[3], random[4], random[5]]);
+        let random = u64::from_be_bytes([
+            0, 0, random[0], random[1], random[2], random[3], random[4], random[5],
+        ]);
         let name = format!("sdt_{}_{number}_{random:x}", std::process::id());
         self.admin(format!("CREATE DATABASE {name} TEMPLATE template0 LOCALE 'C' ENCODING 'UTF8'"))
             .await;

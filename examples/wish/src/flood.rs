@@ -1,20 +1,28 @@
 //! The rule of this room (W3): an account that makes wishes like a program is asked to step up.
 //! It follows the log, so its count moves in the transaction of its cursor: no wish counts twice.
+//! It alone writes `wish_pace`, so it also deletes there: in the order of the log, a count that is
+//! late cannot come back after an erasure (W4).
 
+use kernel::Timestamp;
 use spine::{
-    ActionKind, BoxFuture, Consumer, Error, Event as _, Recorded, ResponseRequested, Subject, Tx,
-    args,
+    ActionKind, BoxFuture, Consumer, Error, Event as _, Opened, Recorded, ResponseRequested,
+    Subject, Tx, args,
 };
 
+use crate::erasure::{ACCOUNT_ERASED, erased};
 use crate::events::Made;
 use crate::room::Wishes;
 
 /// Wishes of one account in one hour that no person makes.
 pub(crate) const PACE_MAX: i64 = 50;
+/// Hours that a count is kept.
+const KEPT_HOURS: i64 = 48;
 
 spine::sql! {
     upkeep COUNT in wish_pace = "INSERT INTO wish_pace (account, hour, made) VALUES ($1, $2, 1) \
          ON CONFLICT (account, hour) DO UPDATE SET made = wish_pace.made + 1 RETURNING made";
+    upkeep FORGET in wish_pace = "DELETE FROM wish_pace WHERE account = $1";
+    upkeep TEND in wish_pace = "DELETE FROM wish_pace WHERE hour < $1";
 }
 
 /// Counts wishes and asks for an answer. Run by the binary with `spine::run_consumer`.
@@ -31,8 +39,15 @@ impl Flood {
     }
 
     async fn weigh(&self, tx: &mut Tx, event: &Recorded) -> Result<(), Error> {
-        let Some(account) = event.account() else { return Ok(()) };
-        let hour = event.at.seconds().div_euclid(3_600);
+        if let Some(person) = erased(event) {
+            tx.upkeep(&FORGET, args![person.as_bytes()]).await?;
+            return Ok(());
+        }
+        // none, or closed: a person who was erased meanwhile, whom nobody can ask any more
+        let (Some(account), Opened::Whole(_)) = (event.account(), &event.sealed) else {
+            return Ok(());
+        };
+        let hour = hour_of(event.at);
         let rows = tx.upkeep_rows(&COUNT, args![account.as_bytes(), hour]).await?;
         let Some(row) = rows.first() else { return Ok(()) };
         // exactly at the limit, so that the hour asks once
@@ -53,13 +68,30 @@ impl Flood {
     }
 }
 
+impl Wishes {
+    /// Deletes counts whose time is over; the program calls it each minute.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn tend(&self, now: Timestamp) -> Result<u64, Error> {
+        let mut upkeep = self.spine.upkeep().await?;
+        let deleted = upkeep.run(&TEND, args![hour_of(now) - KEPT_HOURS]).await?;
+        upkeep.commit().await?;
+        Ok(deleted)
+    }
+}
+
+const fn hour_of(moment: Timestamp) -> i64 {
+    moment.seconds().div_euclid(3_600)
+}
+
 impl Consumer for Flood {
     fn name(&self) -> &'static str {
         "wish.flood"
     }
 
     fn kinds(&self) -> &'static [&'static str] {
-        const KINDS: &[&str] = &[Made::SPEC.kind];
+        const KINDS: &[&str] = &[Made::SPEC.kind, ACCOUNT_ERASED];
         KINDS
     }
 

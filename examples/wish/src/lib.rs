@@ -7,9 +7,11 @@
 //! - **W1** a wish is seen and dropped by its owner only; for others there is none.
 //! - **W2** a wish is dropped once: of eight that try at once, one does it and is told.
 //! - **W3** an account that makes wishes like a program is asked to step up, once an hour.
+//! - **W4** of an erased person this room keeps no row.
 //!
 //! **Threats.** Somebody else's session; a dump of the database; a program that fills the table.
 
+mod erasure;
 mod error;
 mod events;
 mod flood;
@@ -18,6 +20,7 @@ mod room;
 mod tables;
 mod wish;
 
+pub use erasure::Erasure;
 pub use error::Error;
 pub use events::EVENTS;
 pub use flood::Flood;

@@ -4,7 +4,7 @@ spine::tables! {
     /// A wish of one account.
     wish_wish: fact {
         subject = "account", purpose = "to remind a customer when a show begins",
-        retain = "until dropped or erased", erase = delete,
+        retain = "until erased", erase = delete,
         columns {
             id: Id, version: Version, account: Plain, text_sealed: Sealed, made_at: Time,
             dropped_at: Time
@@ -12,7 +12,7 @@ spine::tables! {
     }
     /// How many wishes an account made in one hour.
     wish_pace: upkeep {
-        subject = "account", purpose = "to notice programs", retain = "one day", erase = delete,
+        subject = "account", purpose = "to notice programs", retain = "two days", erase = delete,
         columns { account: Plain, hour: Plain, made: Plain }
     }
 }

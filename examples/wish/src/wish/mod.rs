@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::events;
 use crate::room::Wishes;
 
-pub(crate) use store::STATEMENTS;
+pub(crate) use store::{ERASE, STATEMENTS};
 
 /// Bytes of a wish at most.
 const TEXT_BYTES_MAX: usize = 200;

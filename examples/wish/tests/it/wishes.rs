@@ -2,7 +2,6 @@
 
 use futures_util::future::join_all;
 use kernel::{AccountId, Actor};
-use spine::EventFilter;
 use testkit::{World, on_both};
 use wish::{Error, Make, Wishes};
 
@@ -24,7 +23,7 @@ pub(crate) fn acting(world: &World, id: AccountId) -> kernel::Ctx {
 
 on_both! { room;
     // W1
-    async fn only_the_owner_sees_and_drops(world: &testkit::World) {
+    async fn only_the_owner_sees_and_drops(world: &World) {
         let (room, anna, ben) = (open(world), world.person().await, world.person().await);
         let make = Make { account: anna, text: "the blue lamp".to_owned() };
         let id = room.make(&acting(world, anna), make).await.unwrap();
@@ -35,15 +34,14 @@ on_both! { room;
         assert!(matches!(refused, Err(Error::NotFound)));
         room.drop_wish(&acting(world, anna), anna, id).await.unwrap();
         assert!(room.of(anna, [0; 16]).await.unwrap().is_empty());
-        world.spine.sequence().await.unwrap();
-        let filter = EventFilter { limit: 10, ..EventFilter::default() };
-        let told = world.spine.events(&filter).await.unwrap();
-        let kinds: Vec<_> = told.iter().map(|event| event.kind.as_str()).collect();
-        assert!(kinds.contains(&"wish.made") && kinds.contains(&"wish.dropped"), "{kinds:?}");
+        assert_eq!(world.told("wish.made").await.len(), 1);
+        let dropped = world.told("wish.dropped").await;
+        assert_eq!(dropped[0].account(), Some(anna));
+        world.check_log().await;
     }
 
     // W2
-    async fn of_eight_that_drop_one_does(world: &testkit::World) {
+    async fn of_eight_that_drop_one_does(world: &World) {
         let (room, anna) = (open(world), world.person().await);
         let make = Make { account: anna, text: "a show".to_owned() };
         let id = room.make(&acting(world, anna), make).await.unwrap();
