@@ -4,6 +4,10 @@
 //!
 //! `tamper_drill [changes] [seed]`: so many changes on SQLite, a tenth of them on PostgreSQL. Exits
 //! with 1 where one was missed. The drill itself is the one of spine's tests.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a measurement reads the time, and ends what it spawned"
+)]
 
 #[path = "../../../crates/spine/tests/it/drill.rs"]
 mod drill;
@@ -75,23 +79,26 @@ async fn open_window(world: &World) {
         thing::make(world, owner, "measured").await;
     }
     let rate = EVENTS as f64 / began.elapsed().as_secs_f64();
-    let mut waits =
-        tokio::time::timeout(Duration::from_secs(60), watcher).await.expect("covered").expect("ran");
+    let mut waits = tokio::time::timeout(Duration::from_secs(60), watcher)
+        .await
+        .expect("covered")
+        .expect("ran");
     stop.cancel();
     sequencer.await.expect("ran").expect("led");
     waits.sort_unstable();
     let at = |part: usize| waits[(waits.len() - 1) * part / 100].as_secs_f64() * 1e3;
     println!(
         "  open window over {EVENTS} events ({rate:.0}/s): p50 {:.1} ms, p99 {:.1} ms, most {:.1} ms",
-        at(50), at(99), at(100)
+        at(50),
+        at(99),
+        at(100)
     );
 }
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
-    let mut number = |otherwise: u64| {
-        words.next().map_or(otherwise, |word| word.parse().expect("a number"))
-    };
+    let mut number =
+        |otherwise: u64| words.next().map_or(otherwise, |word| word.parse().expect("a number"));
     let (changes, seed) = (usize::try_from(number(10_000)).expect("a count"), number(1));
     let mut missed = 0;
     println!("SQLite, {changes} changes, seed {seed}");
