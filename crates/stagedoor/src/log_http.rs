@@ -1,5 +1,9 @@
-//! The log over HTTP: the signed checkpoint, the key, and the tiles (C2SP tlog-tiles), for anybody.
-//! Nothing personal is in them: entries hold hashes and pseudonyms.
+//! The log over HTTP (C2SP tlog-tiles): the signed checkpoint, the key and the tiles of hashes for
+//! anybody, who can prove with them that the log only grew; the entries for auditors, at the console.
+//!
+//! Entries hold hashes and pseudonyms only, and still tell too much to strangers: which kind of
+//! event followed a request says whether an address has an account, and a pseudonym, once known,
+//! shows all that a person does.
 
 use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -8,15 +12,20 @@ use merkle::Resource;
 use spine::Spine;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::Problem;
+use web::{Auditor, Operator, Problem};
 
-/// The routes.
+/// The routes of the public door.
 pub(crate) fn routes(spine: Spine) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(checkpoint))
         .routes(routes!(key))
         .routes(routes!(tile))
         .with_state(spine)
+}
+
+/// The routes of the console: the entries.
+pub(crate) fn operator_routes(spine: Spine) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(entries)).with_state(spine)
 }
 
 /// The latest signed checkpoint.
@@ -41,7 +50,7 @@ async fn key(State(spine): State<Spine>) -> Result<Response, Problem> {
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{key}\n")).into_response())
 }
 
-/// A tile of hashes, or a bundle of entries: `tile/0/000`, `tile/entries/000.p/17`.
+/// A tile of hashes: `tile/0/000`, `tile/1/000.p/17`.
 #[utoipa::path(
     get, path = "/v1/log/tile/{*path}", operation_id = "log.tile", tag = "log",
     params(("path" = String, Path, description = "Level and index, as tlog-tiles writes them")),
@@ -52,11 +61,37 @@ async fn key(State(spine): State<Spine>) -> Result<Response, Problem> {
     extensions(("x-effect" = json!("none")), ("x-access" = json!("public")))
 )]
 async fn tile(State(spine): State<Spine>, Path(path): Path<String>) -> Result<Response, Problem> {
-    let resource = Resource::parse(&format!("tile/{path}"));
-    let resource = resource.map_err(|_| Problem::not_found())?;
-    let bytes = spine.resource(&resource).await?.ok_or_else(Problem::not_found)?;
-    let full = matches!(resource, Resource::Tile(id) | Resource::Entries(id) if !id.is_partial());
-    let cache = if full { "public, max-age=31536000, immutable" } else { "no-store" };
+    match Resource::parse(&format!("tile/{path}")) {
+        Ok(resource @ Resource::Tile(id)) => bytes(&spine, &resource, !id.is_partial()).await,
+        Ok(Resource::Entries(_) | Resource::Checkpoint) | Err(_) => Err(Problem::not_found()),
+    }
+}
+
+/// A bundle of entries: `tile/entries/000`, `tile/entries/000.p/17`.
+#[utoipa::path(
+    get, path = "/v1/log/tile/entries/{*path}", operation_id = "log.entries", tag = "log",
+    params(("path" = String, Path, description = "The index, as tlog-tiles writes it")),
+    responses(
+        (status = 200, description = "The bytes", content_type = "application/octet-stream"),
+        (status = 404, description = "Not there (yet)", body = web::Document),
+    ),
+    extensions(("x-effect" = json!("none")), ("x-access" = json!("operator:auditor")))
+)]
+async fn entries(
+    State(spine): State<Spine>,
+    _: Operator<Auditor>,
+    Path(path): Path<String>,
+) -> Result<Response, Problem> {
+    match Resource::parse(&format!("tile/entries/{path}")) {
+        // Never kept by a cache on the way: it would hand them to whoever asks next.
+        Ok(resource @ Resource::Entries(_)) => bytes(&spine, &resource, false).await,
+        Ok(Resource::Tile(_) | Resource::Checkpoint) | Err(_) => Err(Problem::not_found()),
+    }
+}
+
+async fn bytes(spine: &Spine, resource: &Resource, lasting: bool) -> Result<Response, Problem> {
+    let bytes = spine.resource(resource).await?.ok_or_else(Problem::not_found)?;
+    let cache = if lasting { "public, max-age=31536000, immutable" } else { "no-store" };
     Ok(([(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, cache)], bytes)
         .into_response())
 }

@@ -10,6 +10,7 @@ mod doors;
 mod events;
 mod house;
 mod log_http;
+mod node;
 mod out;
 #[cfg(test)]
 mod simulation;

@@ -1,5 +1,6 @@
 //! What runs beside the requests: sequencer, consumers, heartbeat, mail, observations, upkeep.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use identity::{MailRoad, Mailer, SmtpMailer};
 use spine::Consumer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use web::feed::Observations;
+use web::feed::{Delta, Observations};
 
 use crate::config;
 use crate::house::House;
@@ -16,6 +17,10 @@ use crate::house::House;
 const BEAT: Duration = Duration::from_secs(1);
 /// How often things are tidied.
 const TEND: Duration = Duration::from_secs(60);
+/// How far back ended sessions are looked for: longer than a transaction may take.
+const LOOK_BACK: Duration = Duration::from_secs(60);
+/// Steps of sweeping in one round: what ends within a minute is deleted within a minute.
+const SWEEPS_MAX: usize = 50;
 /// Days that the keys of persons unknown are kept.
 const UNKNOWN_DAYS: i64 = 90;
 
@@ -44,6 +49,7 @@ impl Tasks {
         tasks.consume(house, access::Responses::new(house.access.clone()));
         tasks.every(BEAT, Arc::clone(house), beat);
         tasks.every(TEND, Arc::clone(house), tend);
+        tasks.follow(house);
         tasks.observe(house, Arc::clone(observations));
         tasks.mail(house)?;
         Ok(tasks)
@@ -67,6 +73,24 @@ impl Tasks {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(span) => {}
+                }
+            }
+        });
+    }
+
+    /// Tells the feed what other programs changed in the database: commands that ran beside this
+    /// one, whose own feed nobody hears.
+    fn follow(&self, house: &Arc<House>) {
+        let (house, stop) = (Arc::clone(house), self.stop.clone());
+        self.tracker.spawn(async move {
+            let mut known = HashSet::new();
+            loop {
+                if let Err(error) = follow(&house, &mut known).await {
+                    tracing::warn!(error = %format!("{error:#}"), "the database was not followed");
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(BEAT) => {}
                 }
             }
         });
@@ -131,12 +155,42 @@ async fn beat(house: Arc<House>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Publishes the routes in force where they are newer than those published, and the ends of
+/// sessions that were not seen in the round before. Told twice does no harm; told never does.
+async fn follow(house: &House, known: &mut HashSet<([u8; 16], i64)>) -> anyhow::Result<()> {
+    house.access.follow().await?;
+    let ended = house.identity.revocations_since(house.clock.now().minus(LOOK_BACK)).await?;
+    let mut seen = HashSet::with_capacity(ended.len());
+    for delta in ended {
+        let key = match &delta {
+            Delta::SessionEnded { session, .. } => (*session.as_bytes(), 0),
+            Delta::AccountSessionsEnded { account, before, .. } => {
+                (*account.as_bytes(), before.micros())
+            }
+            Delta::ClientBlocked { .. }
+            | Delta::ClientUnblocked { .. }
+            | Delta::Routes(_)
+            | Delta::SigningKeys(_) => continue,
+        };
+        if !known.contains(&key) {
+            house.publisher.publish(delta);
+        }
+        seen.insert(key);
+    }
+    *known = seen;
+    Ok(())
+}
+
 async fn tend(house: Arc<House>) -> anyhow::Result<()> {
     house.vault.tend().await?;
     house.publish_keys()?;
     house.access.tend().await?;
     let ctx = house.spine.system_ctx("tend");
-    house.identity.sweep(&ctx).await?;
+    for _ in 0..SWEEPS_MAX {
+        if house.identity.sweep(&ctx).await? == identity::SweptRows::default() {
+            break;
+        }
+    }
     house.vault.retire_days(ctx.now.day() - UNKNOWN_DAYS).await?;
     let mut kept: Vec<(String, u32)> = crate::house::events()
         .iter()

@@ -38,6 +38,10 @@ pub(crate) async fn run(file: &Path, command: AuditCommand) -> anyhow::Result<Ex
             ));
         }
         AuditCommand::Reopen { reason } => {
+            anyhow::ensure!(
+                house.node.take()?,
+                "a program serves here: stop it first, or it refuses the log under its new name"
+            );
             let origin = house.spine.reopen(reason).await?;
             out::json(&serde_json::json!({ "origin": origin }));
             out::say(format!("The log goes on as {origin}; its next leaf names the old one."));

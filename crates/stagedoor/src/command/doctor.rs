@@ -92,6 +92,14 @@ fn look_at_files(loaded: &Loaded) -> Vec<Finding> {
         }
         Err(error) => findings.push(fault("keys and data apart", error.to_string())),
     }
+    findings.push(look_at_modes(loaded));
+    if loaded.config.shows_mails_to_the_world() {
+        findings.push(warning(
+            "mails",
+            "/auth/dev/outbox shows every mail, and with it every link to choose a password, to \
+             whoever reaches listen.public: listen on 127.0.0.1, or set identity.mail.to = \"smtp\"",
+        ));
+    }
     let tls = &loaded.config.tls;
     if tls.cert_file.is_none() && !loaded.config.listen.plain {
         findings.push(warning(
@@ -100,6 +108,31 @@ fn look_at_files(loaded: &Loaded) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Whether what only this program should read is closed to others on this host.
+fn look_at_modes(loaded: &Loaded) -> Finding {
+    use std::os::unix::fs::PermissionsExt as _;
+    const WHAT: &str = "files closed to others";
+    let (config, places) = (&loaded.config, loaded.places());
+    let mut private = vec![places.data, places.keys];
+    let named = [
+        config.root.passphrase_file.clone(),
+        config.tls.key_file.clone(),
+        config.identity.mail.smtp_password_file.as_ref().map(std::path::PathBuf::from),
+        config.forward_auth.as_ref().and_then(|forward| forward.secret_file.clone()),
+    ];
+    let keys = config.header_key.iter().map(|key| key.file.clone());
+    private.extend(named.into_iter().flatten().chain(keys).map(|file| loaded.base.join(file)));
+    let open = |path: &&std::path::PathBuf| {
+        std::fs::metadata(path).is_ok_and(|known| known.permissions().mode() & 0o077 != 0)
+    };
+    let open: Vec<String> =
+        private.iter().filter(open).map(|path| path.display().to_string()).collect();
+    if open.is_empty() {
+        return right(WHAT);
+    }
+    warning(WHAT, format!("others on this host can open them: chmod go= {}", open.join(" ")))
 }
 
 async fn look_inside(loaded: Loaded, findings: &mut Vec<Finding>) {

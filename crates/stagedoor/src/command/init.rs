@@ -1,7 +1,7 @@
 //! `init`: a configuration file with comments, the keys, the databases, the first operator.
 
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -20,7 +20,9 @@ pub(crate) async fn run(file: &Path, init: Init) -> anyhow::Result<()> {
         anyhow::bail!("{} stands already: nothing was changed", file.display());
     }
     let dir = file.parent().unwrap_or(Path::new("")).join(&init.dir);
-    std::fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+    // Its owner's only: sealed or not, the data is nobody else's on this host.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+    made.with_context(|| format!("{} cannot be made", dir.display()))?;
     let text = render(&init);
     std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
     let made = furnish(file, &init, &dir).await;

@@ -52,6 +52,11 @@ fn promises_off(house: &House) -> Vec<&'static str> {
     if house.config.root.kind == crate::config::RootKind::KeyFile {
         off.push("the root key stands in a file in the clear");
     }
+    if house.config.shows_mails_to_the_world() {
+        off.push(
+            "whoever reaches the door reads all mails at /auth/dev/outbox and owns every account",
+        );
+    }
     if house.config.data.keys_dir.is_none() {
         off.push("keys and data lie in one folder: whoever copies it has both");
     }
@@ -69,6 +74,12 @@ pub(crate) struct Served {
 impl Served {
     /// Loads the feed, starts the tasks, then listens.
     pub(crate) async fn start(house: Arc<House>) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            house.node.take()?,
+            "another program serves as node {} from the folder {}: stop it first",
+            house.config.data.node,
+            house.base.join(&house.config.data.dir).display()
+        );
         house.load_feed().await?;
         let observations = Arc::new(Observations::new(house.config.bounds.observations_max));
         let tasks = Tasks::start(&house, &observations)?;
@@ -95,8 +106,7 @@ pub(crate) fn door_routes(house: &House) -> anyhow::Result<web::api::Assembled> 
     let outbox = outbox.then(|| house.outbox.clone());
     let rooms = [
         identity::routes(house.identity.clone(), outbox),
-        access::routes(house.access.clone()),
-        watch::routes(house.watch.clone()),
+        access::shop_routes(house.access.clone()),
         log_http::routes(house.spine.clone()),
         web::assets::routes(),
     ];
@@ -152,7 +162,7 @@ async fn start_console(
     let address = config.listen.console;
     let app = house.console_app(&format!("https://{}", shown(address)));
     let core = web::serve_stack(console_routes(house)?.router, app);
-    let own = ["/console", "/assets"].map(str::to_owned).to_vec();
+    let own = ["/console", "/assets", "/v1"].map(str::to_owned).to_vec();
     let table = RouteTable { own_prefixes: own, ..RouteTable::default() };
     let snapshot = Snapshot::new(Arc::new(table), Arc::default());
     let edge = edge::Config {
@@ -256,6 +266,9 @@ pub(crate) fn console_routes(house: &House) -> anyhow::Result<web::api::Assemble
             watch: house.watch.clone(),
             catalogue: crate::house::events(),
         })),
+        access::operator_routes(house.access.clone()),
+        watch::routes(house.watch.clone()),
+        log_http::operator_routes(house.spine.clone()),
         web::assets::routes(),
     ];
     Ok(web::api::assemble("Stagedoor console", env!("CARGO_PKG_VERSION"), rooms)?)

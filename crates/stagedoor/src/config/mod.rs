@@ -111,6 +111,12 @@ impl Config {
         problems
     }
 
+    /// Whether mails are shown on a page that not only this host reaches.
+    pub(crate) fn shows_mails_to_the_world(&self) -> bool {
+        self.identity.mail.to == identity::MailRoad::Outbox
+            && !self.listen.public.ip().is_loopback()
+    }
+
     /// The log's name: the shop's host and `/log` (C2SP tlog-checkpoint origin).
     pub(crate) fn log_name(&self) -> String {
         let host = self.shop.public_url.trim_start_matches("https://");

@@ -1,5 +1,6 @@
 //! The real binary, end to end: the story, the commands, kill -9 and restart, wrong input.
 
+mod beside;
 mod browser;
 mod commands;
 mod killed;
