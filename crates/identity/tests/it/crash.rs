@@ -3,8 +3,9 @@
 //! Each verb is dropped after its first poll, its second, and so on until it comes through; after
 //! each, the room must be as if the verb had not begun, or as if it had ended.
 
-use identity::{Error, ResetPassword, VerifyEmail};
+use identity::{AccountState, Error, ResetPassword, VerifyEmail};
 use kernel::Secret;
+use spine::Subject;
 
 use crate::house::{DieAfter, House, OTHER, PASSWORD, room, sign_in, sign_up};
 
@@ -63,6 +64,26 @@ testkit::on_both! { room;
             }
         }
         assert!(came_through);
+        house.assert_log_holds().await;
+    }
+
+    // I9
+    async fn an_erasure_that_dies_anywhere_is_finished_by_the_sweep(world: &testkit::World) {
+        let house = House::new(world);
+        for polls in 1..POLLS_MAX {
+            world.advance(std::time::Duration::from_secs(600));
+            let id = house.customer(&format!("gone{polls}@example.org")).await;
+            let ctx = house.ctx();
+            let done = DieAfter::polls(polls, house.room.erase(&ctx, id)).await;
+            if house.room.account(id).await.unwrap().state == AccountState::Erased {
+                house.room.sweep(&ctx).await.unwrap();
+                let receipt = world.vault.shred(Subject::Account(id)).await.unwrap();
+                assert!(!receipt.now, "the key outlived the sweep");
+            }
+            if done.is_some() {
+                break;
+            }
+        }
         house.assert_log_holds().await;
     }
 
@@ -128,7 +149,7 @@ testkit::on_both! { room;
             let ctx = house.ctx();
             came_through = DieAfter::polls(polls, house.room.erase(&ctx, id)).await.is_some();
             let account = house.room.account(id).await.unwrap();
-            let active = account.state == identity::AccountState::Active;
+            let active = account.state == AccountState::Active;
             let whole = account.email.is_some() == active;
             assert!(whole, "{account:?}");
             house.room.erase(&ctx, id).await.unwrap();
