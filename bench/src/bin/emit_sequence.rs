@@ -10,6 +10,7 @@ use kernel::Actor;
 use spine::{About, Subject};
 use store::{Db, Value, args, multi_row};
 use testkit::{Room, World};
+use tokio_util::sync::CancellationToken;
 
 spine::events! {
     room = "bench";
@@ -30,16 +31,25 @@ const PEER_SCHEMA: &str = "CREATE TABLE peer_a (id BYTEA PRIMARY KEY, at BIGINT 
     CREATE UNIQUE INDEX peer_b_id ON peer_b (id); \
     CREATE INDEX peer_b_subject ON peer_b (subject, idx);";
 
-const A: &str = multi_row!("INSERT INTO peer_a (id, at, kind, actor_kind, subject, aggregate, \
-    aggregate_id, version, entry, body, leaf, mac) VALUES ", 12, 64, "");
-const B: &str = multi_row!("INSERT INTO peer_b (idx, id, at, kind, actor_kind, subject, aggregate, \
-    aggregate_id, version, entry, body, leaf, mac) VALUES ", 13, 64, "");
+const A: &str = multi_row!(
+    "INSERT INTO peer_a (id, at, kind, actor_kind, subject, aggregate, \
+    aggregate_id, version, entry, body, leaf, mac) VALUES ",
+    12,
+    64,
+    ""
+);
+const B: &str = multi_row!(
+    "INSERT INTO peer_b (idx, id, at, kind, actor_kind, subject, aggregate, \
+    aggregate_id, version, entry, body, leaf, mac) VALUES ",
+    13,
+    64,
+    ""
+);
 
 const ROWS: usize = 64;
 
 fn room() -> Room {
-    let peer =
-        spine::Migration { version: 990_002, name: "bench/0001_peer", text: PEER_SCHEMA };
+    let peer = spine::Migration { version: 990_002, name: "bench/0001_peer", text: PEER_SCHEMA };
     Room { migrations: vec![peer], tables: bench_tables(), statements: vec![] }
 }
 
@@ -62,17 +72,25 @@ fn bench_tables() -> Vec<spine::Table> {
 async fn ours(world: &World, batches: usize, per_batch: usize) -> f64 {
     let owner = world.person().await;
     world.vault.resolve(&[Subject::Account(owner)]).await.expect("a key");
+    let mut grown = world.spine.grown();
+    let wanted = *grown.borrow() + (batches * per_batch) as u64;
+    let stop = CancellationToken::new();
+    let sequencer = tokio::spawn(spine::run_sequencer(world.spine.clone(), stop.clone()));
     let began = Instant::now();
     for _ in 0..batches {
         let mut tx = world.spine.begin(&world.ctx(Actor::Nobody)).await.expect("begun");
         for _ in 0..per_batch {
-            let event = Measured { size: 3, note: "a note of some forty letters or thereabouts".into() };
+            let event =
+                Measured { size: 3, note: "a note of some forty letters or thereabouts".into() };
             tx.emit(About::account(owner, 1), event).expect("emitted");
         }
         tx.commit().await.expect("committed");
-        world.spine.sequence().await.expect("sequenced");
     }
-    began.elapsed().as_secs_f64()
+    grown.wait_for(|size| *size >= wanted).await.expect("sequenced");
+    let took = began.elapsed().as_secs_f64();
+    stop.cancel();
+    sequencer.await.expect("ended").expect("in order");
+    took
 }
 
 fn row(number: usize) -> Vec<Value> {
@@ -80,8 +98,18 @@ fn row(number: usize) -> Vec<Value> {
     kernel::Entropy::fill(&kernel::SystemEntropy, &mut id);
     let bytes = |length: usize| vec![u8::try_from(number % 251).unwrap_or(0); length];
     args![
-        id, 1_795_478_400_000_000_i64, "bench.measured", "nobody", bytes(17), "account", id, 1_i64,
-        bytes(197), bytes(214), bytes(32), bytes(16)
+        id,
+        1_795_478_400_000_000_i64,
+        "bench.measured",
+        "nobody",
+        bytes(17),
+        "account",
+        id,
+        1_i64,
+        bytes(197),
+        bytes(214),
+        bytes(32),
+        bytes(16)
     ]
 }
 
@@ -115,11 +143,14 @@ async fn measure(world: &World) {
     let (batches, per_batch) = (40, 512);
     let mut ratios = Vec::new();
     for pass in 0..3 {
-        let (ours, peer) = (ours(world, batches, per_batch).await, clean_peer(&db, batches, per_batch).await);
+        let (ours, peer) =
+            (ours(world, batches, per_batch).await, clean_peer(&db, batches, per_batch).await);
         let events = (batches * per_batch) as f64;
         println!(
             "  pass {pass}: emit + sequence {:>8.0} events/s, rows twice {:>8.0} rows/s, ratio {:.2}",
-            events / ours, events / peer, peer / ours
+            events / ours,
+            events / peer,
+            peer / ours
         );
         ratios.push(peer / ours);
     }

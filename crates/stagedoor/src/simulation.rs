@@ -11,6 +11,7 @@ use access::Batch;
 use identity::{AccountKind, Client, EndReason, LockAccount, OpenAccount, SignIn};
 use kernel::{AccountId, Actor, Clock as _, Ctx, Entropy, Origin, Secret, SessionId, Timestamp};
 use testkit::{SeededEntropy, TestClock};
+use tokio_util::task::TaskTracker;
 use vault::Vault;
 use web::feed::Standing;
 
@@ -346,7 +347,7 @@ fn run(seed: u64, database: Option<&str>) -> Vec<&'static str> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (path, url) = (dir.path().to_owned(), database.map(str::to_owned));
-    let lived = runtime.block_on(async { tokio::task::spawn(live(seed, path, url)).await });
+    let lived = runtime.block_on(TaskTracker::new().spawn(live(seed, path, url)));
     lived.unwrap_or_else(|error| {
         eprintln!("seed {seed} failed");
         std::panic::resume_unwind(error.into_panic())

@@ -38,6 +38,7 @@ macro_rules! on_both {
                 #[allow(unused_imports, clippy::allow_attributes, reason = "not every test needs all")]
                 use super::*;
 
+                #[allow(unused_qualifications, clippy::allow_attributes, reason = "a path is welcome")]
                 async fn body($world: &$type) $body
 
                 #[test]

@@ -63,7 +63,7 @@ fn list(house: &House) -> anyhow::Result<()> {
 async fn epoch(house: &House) -> anyhow::Result<()> {
     let done = house
         .vault
-        .rotate_epoch(&mut |progress| {
+        .rotate_epoch(&|progress| {
             out::progress(format!(
                 "{} of {} persons' keys wrapped anew",
                 progress.done, progress.total

@@ -1,4 +1,12 @@
 //! The real binary, end to end: the story, the commands, kill -9 and restart, wrong input.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that cannot go on must stop where it stands"
+)]
 
 mod beside;
 mod browser;
