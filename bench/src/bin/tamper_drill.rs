@@ -12,13 +12,15 @@
 #[path = "../../../crates/spine/tests/it/drill.rs"]
 mod drill;
 #[path = "../../../crates/spine/tests/it/thing.rs"]
-#[allow(dead_code, reason = "the tests of spine use more of it")]
+#[expect(dead_code, reason = "the tests of spine use more of it")]
 mod thing;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+// the drill itself, borrowed from the tests of spine, is written with it
+use merkle as _;
 use testkit::World;
 use tokio_util::sync::CancellationToken;
 
