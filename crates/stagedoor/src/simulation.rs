@@ -347,7 +347,7 @@ fn run(seed: u64, database: Option<&str>) -> Vec<&'static str> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (path, url) = (dir.path().to_owned(), database.map(str::to_owned));
-    let lived = runtime.block_on(TaskTracker::new().spawn(live(seed, path, url)));
+    let lived = runtime.block_on(async { TaskTracker::new().spawn(live(seed, path, url)).await });
     lived.unwrap_or_else(|error| {
         eprintln!("seed {seed} failed");
         std::panic::resume_unwind(error.into_panic())
