@@ -35,18 +35,18 @@ const A: &str = multi_row!(
     "INSERT INTO peer_a (id, at, kind, actor_kind, subject, aggregate, \
     aggregate_id, version, entry, body, leaf, mac) VALUES ",
     12,
-    64,
+    32,
     ""
 );
 const B: &str = multi_row!(
     "INSERT INTO peer_b (idx, id, at, kind, actor_kind, subject, aggregate, \
     aggregate_id, version, entry, body, leaf, mac) VALUES ",
     13,
-    64,
+    32,
     ""
 );
 
-const ROWS: usize = 64;
+const ROWS: usize = 32;
 
 fn room() -> Room {
     let peer = spine::Migration { version: 990_002, name: "bench/0001_peer", text: PEER_SCHEMA };
