@@ -20,6 +20,7 @@ pub(crate) async fn run(file: &Path, init: Init) -> anyhow::Result<()> {
         anyhow::bail!("{} stands already: nothing was changed", file.display());
     }
     let dir = file.parent().unwrap_or(Path::new("")).join(&init.dir);
+    let is_new = !dir.exists();
     // Its owner's only: sealed or not, the data is nobody else's on this host.
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
     made.with_context(|| format!("{} cannot be made", dir.display()))?;
@@ -27,8 +28,11 @@ pub(crate) async fn run(file: &Path, init: Init) -> anyhow::Result<()> {
     std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
     let made = furnish(file, &init, &dir).await;
     if made.is_err() {
-        // The file is ours and new: without it, the next try is not refused.
+        // What this try made goes again, so that the next one is not refused.
         std::fs::remove_file(file)?;
+        if is_new {
+            std::fs::remove_dir_all(&dir)?;
+        }
     }
     let password = made?;
     out::say(format!("Made {} and {}.", file.display(), dir.display()));

@@ -61,3 +61,18 @@ fn lost_and_foreign_parts_are_told() {
     assert_eq!(doctor.status.code(), Some(1), "{}", words(&doctor));
     assert!(words(&doctor).contains('✗'));
 }
+
+#[test]
+fn an_init_that_fails_leaves_nothing_in_the_way_of_the_next() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let init = |url, operator| {
+        let fixed = ["init", "--name", "Shop", "--upstream", "http://127.0.0.1:9"];
+        run(dir.path(), &[&fixed[..], &["--url", url, "--operator", operator]].concat())
+    };
+    let wrong = init("http://shop.example", "ops@shop.example");
+    assert!(words(&wrong).contains("shop.public_url"), "{}", words(&wrong));
+    assert!(!init("https://shop.example", "nobody").status.success());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    let right = init("https://shop.example", "ops@shop.example");
+    assert!(right.status.success(), "{}", words(&right));
+}
