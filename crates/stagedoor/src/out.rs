@@ -4,6 +4,8 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use kernel::Refusal;
+
 static JSON: AtomicBool = AtomicBool::new(false);
 static QUIET: AtomicBool = AtomicBool::new(false);
 
@@ -62,7 +64,12 @@ pub(crate) fn progress_done() {
 
 /// Says why a command failed, with what led to it.
 pub(crate) fn failed(error: &anyhow::Error) {
-    let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let mut chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+    if let Some(refusal) = refusal(error) {
+        let fields = refusal.fields().into_iter();
+        chain.push(refusal.detail());
+        chain.extend(fields.map(|wrong| format!("{}: {}", wrong.field, wrong.detail)));
+    }
     if is_json() {
         print(
             &serde_json::json!({ "error": chain.first(), "because": chain.get(1..) }).to_string(),
@@ -74,6 +81,17 @@ pub(crate) fn failed(error: &anyhow::Error) {
     for because in chain.iter().skip(1) {
         let _ = writeln!(out, "  because: {because}");
     }
+}
+
+/// The refusal of a room in an error: it has the words for a person.
+fn refusal(error: &anyhow::Error) -> Option<&dyn Refusal> {
+    if let Some(refusal) = error.downcast_ref::<identity::Error>() {
+        return Some(refusal);
+    }
+    if let Some(refusal) = error.downcast_ref::<access::Error>() {
+        return Some(refusal);
+    }
+    error.downcast_ref::<vault::Error>().map(|refusal| refusal as &dyn Refusal)
 }
 
 /// A table with a head, columns as wide as their longest cell.

@@ -71,7 +71,9 @@ fn an_init_that_fails_leaves_nothing_in_the_way_of_the_next() {
     };
     let wrong = init("http://shop.example", "ops@shop.example");
     assert!(words(&wrong).contains("shop.public_url"), "{}", words(&wrong));
-    assert!(!init("https://shop.example", "nobody").status.success());
+    let nobody = init("https://shop.example", "nobody");
+    assert!(!nobody.status.success());
+    assert!(words(&nobody).contains("email: "), "names the field: {}", words(&nobody));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     let right = init("https://shop.example", "ops@shop.example");
     assert!(right.status.success(), "{}", words(&right));
