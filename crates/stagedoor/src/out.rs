@@ -70,6 +70,9 @@ pub(crate) fn failed(error: &anyhow::Error) {
         chain.push(refusal.detail());
         chain.extend(fields.map(|wrong| format!("{}: {}", wrong.field, wrong.detail)));
     }
+    if let Some(access::Error::Fields(fields)) = error.downcast_ref() {
+        chain.extend(fields.iter().map(|wrong| format!("{}: {}", wrong.field, wrong.detail)));
+    }
     if is_json() {
         print(
             &serde_json::json!({ "error": chain.first(), "because": chain.get(1..) }).to_string(),
