@@ -7,9 +7,9 @@
 use std::time::Instant;
 
 use kernel::Actor;
-use spine::{About, Subject};
+use spine::{About, Room, Subject};
 use store::{Db, Value, args, multi_row};
-use testkit::{Room, World};
+use testkit::World;
 use tokio_util::sync::CancellationToken;
 
 spine::events! {
@@ -20,26 +20,26 @@ spine::events! {
     }
 }
 
-const PEER_SCHEMA: &str = "CREATE TABLE peer_a (id BYTEA PRIMARY KEY, at BIGINT NOT NULL, \
+const PEER_SCHEMA: &str = "CREATE TABLE bench_peer_a (id BYTEA PRIMARY KEY, at BIGINT NOT NULL, \
     kind TEXT NOT NULL, actor_kind TEXT NOT NULL, subject BYTEA, aggregate TEXT NOT NULL, \
     aggregate_id BYTEA NOT NULL, version BIGINT NOT NULL, entry BYTEA NOT NULL, body BYTEA, \
     leaf BYTEA NOT NULL, mac BYTEA NOT NULL); \
-    CREATE TABLE peer_b (idx BIGINT PRIMARY KEY, id BYTEA NOT NULL, at BIGINT NOT NULL, \
+    CREATE TABLE bench_peer_b (idx BIGINT PRIMARY KEY, id BYTEA NOT NULL, at BIGINT NOT NULL, \
     kind TEXT NOT NULL, actor_kind TEXT NOT NULL, subject BYTEA, aggregate TEXT NOT NULL, \
     aggregate_id BYTEA NOT NULL, version BIGINT NOT NULL, entry BYTEA NOT NULL, body BYTEA, \
     leaf BYTEA NOT NULL, mac BYTEA NOT NULL); \
-    CREATE UNIQUE INDEX peer_b_id ON peer_b (id); \
-    CREATE INDEX peer_b_subject ON peer_b (subject, idx);";
+    CREATE UNIQUE INDEX bench_peer_b_id ON bench_peer_b (id); \
+    CREATE INDEX bench_peer_b_subject ON bench_peer_b (subject, idx);";
 
 const A: &str = multi_row!(
-    "INSERT INTO peer_a (id, at, kind, actor_kind, subject, aggregate, \
+    "INSERT INTO bench_peer_a (id, at, kind, actor_kind, subject, aggregate, \
     aggregate_id, version, entry, body, leaf, mac) VALUES ",
     12,
     32,
     ""
 );
 const B: &str = multi_row!(
-    "INSERT INTO peer_b (idx, id, at, kind, actor_kind, subject, aggregate, \
+    "INSERT INTO bench_peer_b (idx, id, at, kind, actor_kind, subject, aggregate, \
     aggregate_id, version, entry, body, leaf, mac) VALUES ",
     13,
     32,
@@ -48,25 +48,32 @@ const B: &str = multi_row!(
 
 const ROWS: usize = 32;
 
-fn room() -> Room {
-    let peer = spine::Migration { version: 990_002, name: "bench/0001_peer", text: PEER_SCHEMA };
-    Room { migrations: vec![peer], tables: bench_tables(), statements: vec![] }
-}
+const ROOMS: &[Room] = &[Room {
+    name: "bench",
+    number: 98,
+    tables: TABLES,
+    events: &[],
+    migrations: &[spine::Migration {
+        version: 980_001,
+        name: "bench/0001_peer",
+        text: PEER_SCHEMA,
+    }],
+    statements: &[],
+    consumers: &[],
+    obeys: &[],
+}];
 
-fn bench_tables() -> Vec<spine::Table> {
-    spine::tables! {
-        /// The peer's first table.
-        peer_a: log { subject = "", purpose = "bench", retain = "run", erase = delete,
-            columns { id: Id, at: Time, kind: Plain, actor_kind: Plain, subject: Plain,
-                aggregate: Plain, aggregate_id: Plain, version: Plain, entry: Plain,
-                body: Sealed, leaf: Plain, mac: Plain } }
-        /// The peer's second table.
-        peer_b: log { subject = "", purpose = "bench", retain = "run", erase = delete,
-            columns { idx: Plain, id: Id, at: Time, kind: Plain, actor_kind: Plain,
-                subject: Plain, aggregate: Plain, aggregate_id: Plain, version: Plain,
-                entry: Plain, body: Sealed, leaf: Plain, mac: Plain } }
-    }
-    TABLES.to_vec()
+spine::tables! {
+    /// The peer's first table.
+    bench_peer_a: log { subject = "", purpose = "bench", retain = "run", erase = keep("a bench"),
+        columns { id: Id, at: Time, kind: Plain, actor_kind: Plain, subject: Plain,
+            aggregate: Plain, aggregate_id: Plain, version: Plain, entry: Plain,
+            body: Sealed, leaf: Plain, mac: Plain } }
+    /// The peer's second table.
+    bench_peer_b: log { subject = "", purpose = "bench", retain = "run", erase = keep("a bench"),
+        columns { idx: Plain, id: Id, at: Time, kind: Plain, actor_kind: Plain,
+            subject: Plain, aggregate: Plain, aggregate_id: Plain, version: Plain,
+            entry: Plain, body: Sealed, leaf: Plain, mac: Plain } }
 }
 
 async fn ours(world: &World, batches: usize, per_batch: usize) -> f64 {
@@ -161,15 +168,15 @@ async fn measure(world: &World) {
 
 async fn clean_peer(db: &Db, batches: usize, per_batch: usize) -> f64 {
     let mut tx = db.begin().await.expect("begun");
-    tx.run("DELETE FROM peer_a", vec![]).await.expect("emptied");
-    tx.run("DELETE FROM peer_b", vec![]).await.expect("emptied");
+    tx.run("DELETE FROM bench_peer_a", vec![]).await.expect("emptied");
+    tx.run("DELETE FROM bench_peer_b", vec![]).await.expect("emptied");
     tx.commit().await.expect("committed");
     peer(db, batches, per_batch).await
 }
 
 fn main() {
     println!("SQLite");
-    World::run_sqlite(room(), async |world| measure(world).await);
+    World::run_sqlite(ROOMS, async |world| measure(world).await);
     println!("PostgreSQL");
-    World::run_postgres(room(), async |world| measure(world).await);
+    World::run_postgres(ROOMS, async |world| measure(world).await);
 }

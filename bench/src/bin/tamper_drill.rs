@@ -104,12 +104,12 @@ fn main() -> ExitCode {
     let (changes, seed) = (usize::try_from(number(10_000)).expect("a count"), number(1));
     let mut missed = 0;
     println!("SQLite, {changes} changes, seed {seed}");
-    World::run_sqlite(thing::room(), async |world| missed += tamper(world, changes, seed).await);
-    World::run_sqlite(thing::room(), async |world| open_window(world).await);
+    World::run_sqlite(thing::ROOMS, async |world| missed += tamper(world, changes, seed).await);
+    World::run_sqlite(thing::ROOMS, async |world| open_window(world).await);
     println!("PostgreSQL, {} changes, seed {seed}", changes / 10);
-    World::run_postgres(thing::room(), async |world| {
+    World::run_postgres(thing::ROOMS, async |world| {
         missed += tamper(world, changes / 10, seed).await;
     });
-    World::run_postgres(thing::room(), async |world| open_window(world).await);
+    World::run_postgres(thing::ROOMS, async |world| open_window(world).await);
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

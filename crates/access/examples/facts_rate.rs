@@ -16,13 +16,7 @@ const FACTS: usize = 4_000;
 /// At most so many batches, so that single facts do not take for ever.
 const BATCHES: usize = 400;
 
-fn room() -> testkit::Room {
-    testkit::Room {
-        migrations: access::MIGRATIONS.to_vec(),
-        tables: access::TABLES.to_vec(),
-        statements: access::statements(),
-    }
-}
+const ROOMS: &[spine::Room] = &[access::ROOM];
 
 fn open(world: &World) -> Access {
     let hub = Hub::new(world.clock.clone(), Snapshot::default());
@@ -109,6 +103,6 @@ async fn measure(world: &World, database: &str) {
 }
 
 fn main() {
-    World::run_sqlite(room(), async |world| measure(world, "SQLite").await);
-    World::run_postgres(room(), async |world| measure(world, "PostgreSQL").await);
+    World::run_sqlite(ROOMS, async |world| measure(world, "SQLite").await);
+    World::run_postgres(ROOMS, async |world| measure(world, "PostgreSQL").await);
 }

@@ -50,7 +50,6 @@ pub struct Revision {
     /// Its number, from 1.
     pub number: i64,
     /// The operator's account; none for the command line.
-    #[schema(value_type = Option<String>)]
     pub author: Option<AccountId>,
     /// Sections that came.
     pub added: i64,
@@ -59,7 +58,6 @@ pub struct Revision {
     /// Sections that went.
     pub removed: i64,
     /// When, in microseconds since 1970.
-    #[schema(value_type = i64)]
     pub applied_at: Timestamp,
 }
 

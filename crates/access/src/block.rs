@@ -90,7 +90,6 @@ pub struct Blocked {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BlockEntry {
     /// The block.
-    #[schema(value_type = String)]
     pub id: BlockId,
     /// The network; none once the key of its day was destroyed.
     #[schema(value_type = Option<String>)]
@@ -104,13 +103,10 @@ pub struct BlockEntry {
     /// `active`, `lifted` or `expired`.
     pub state: String,
     /// Since when, in microseconds since 1970.
-    #[schema(value_type = i64)]
     pub created_at: Timestamp,
     /// Its end, in microseconds since 1970.
-    #[schema(value_type = i64)]
     pub until_at: Timestamp,
     /// When it ended, in microseconds since 1970.
-    #[schema(value_type = Option<i64>)]
     pub ended_at: Option<Timestamp>,
 }
 

@@ -1,10 +1,11 @@
 //! How this room says no. Each refusal has a kind, a stable code and words that are safe to log:
 //! what the shop sent is never repeated, but for names that the configuration gave.
 
-use kernel::{Kind, Refusal};
+use std::borrow::Cow;
+
+use kernel::{FieldProblem, Kind, Refusal, Refused};
 use spine::SealError;
 use thiserror::Error as ThisError;
-use web::{FieldError, Problem};
 
 /// One key of the configuration file that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
@@ -21,7 +22,7 @@ pub struct ConfigProblem {
 pub enum Error {
     /// Fields of the request are wrong.
     #[error("{} fields are wrong", .0.len())]
-    Fields(Vec<FieldError>),
+    Fields(Vec<FieldProblem>),
     /// Keys of the configuration are wrong.
     #[error("{} keys of the configuration are wrong", .0.len())]
     Config(Vec<ConfigProblem>),
@@ -36,7 +37,7 @@ pub enum Error {
     NotFound,
     /// A fact's id was used before for another fact.
     #[error("{} facts reuse an id", .0.len())]
-    FactConflict(Vec<FieldError>),
+    FactConflict(Vec<FieldProblem>),
     /// Another configuration was applied since the plan was made.
     #[error("revision {in_force} is in force")]
     ConfigChanged {
@@ -62,51 +63,8 @@ pub enum Error {
 
 impl Error {
     /// One wrong field.
-    pub(crate) fn field(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::Fields(vec![FieldError { field: field.into(), detail: detail.into() }])
-    }
-
-    /// The refusal as HTTP tells it, with the fields by their paths.
-    #[must_use]
-    pub fn into_problem(self) -> Problem {
-        let errors = match &self {
-            Self::Fields(errors) | Self::FactConflict(errors) => errors.clone(),
-            Self::Config(problems) => problems
-                .iter()
-                .map(|problem| FieldError {
-                    field: problem.key.clone(),
-                    detail: problem.detail.clone(),
-                })
-                .collect(),
-            Self::Protected(_)
-            | Self::OwnAddress
-            | Self::NotFound
-            | Self::ConfigChanged { .. }
-            | Self::TooManyServices(_)
-            | Self::Raced
-            | Self::Vault(_)
-            | Self::Spine(_)
-            | Self::Broken(_) => Vec::new(),
-        };
-        Problem::from(self).with_errors(errors)
-    }
-
-    /// The failure inside a consumer, which tries again.
-    pub(crate) fn into_spine(self) -> spine::Error {
-        match self {
-            Self::Spine(error) => error,
-            Self::Vault(error) => SealError::from(error).into(),
-            Self::Fields(_)
-            | Self::Config(_)
-            | Self::Protected(_)
-            | Self::OwnAddress
-            | Self::NotFound
-            | Self::FactConflict(_)
-            | Self::ConfigChanged { .. }
-            | Self::TooManyServices(_)
-            | Self::Raced
-            | Self::Broken(_) => spine::Error::NotLeader,
-        }
+    pub(crate) fn field(field: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self::Fields(vec![FieldProblem::new(field, detail)])
     }
 }
 
@@ -117,87 +75,63 @@ impl From<SealError> for Error {
 }
 
 impl Refusal for Error {
-    fn kind(&self) -> Kind {
+    fn refused(&self) -> Refused {
+        use Kind::{Conflict, Invalid, NotFound, Unavailable};
         match self {
-            Self::Fields(_) | Self::Config(_) | Self::Protected(_) | Self::OwnAddress => {
-                Kind::Invalid
+            Self::Fields(fields) => {
+                let detail = "Some fields need another value. Nothing was done.";
+                Refused::new(Invalid, "access.invalid", detail).with_fields(fields.iter().cloned())
             }
-            Self::NotFound => Kind::NotFound,
-            Self::FactConflict(_) | Self::ConfigChanged { .. } | Self::TooManyServices(_) => {
-                Kind::Conflict
-            }
-            Self::Raced => Kind::Unavailable,
-            Self::Vault(error) => error.kind(),
-            Self::Spine(error) => error.kind(),
-            Self::Broken(_) => Kind::Broken,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Fields(_) => "access.invalid",
-            Self::Config(_) => "access.config_refused",
-            Self::Protected(_) => "access.protected",
-            Self::OwnAddress => "access.own_address",
-            Self::NotFound => "access.not_found",
-            Self::FactConflict(_) => "access.fact_conflict",
-            Self::ConfigChanged { .. } => "access.config_changed",
-            Self::TooManyServices(_) => "access.too_many_services",
-            Self::Raced => "access.raced",
-            Self::Vault(error) => error.code(),
-            Self::Spine(error) => error.code(),
-            Self::Broken(_) => "access.broken",
-        }
-    }
-
-    fn detail(&self) -> String {
-        match self {
-            Self::Fields(_) => "Some fields need another value. Nothing was done.".to_owned(),
             Self::Config(problems) => {
                 let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                format!("The configuration is refused:\n{}", lines.join("\n"))
+                let detail = format!("The configuration is refused:\n{}", lines.join("\n"));
+                let field =
+                    |wrong: &ConfigProblem| FieldProblem::new(wrong.key.clone(), &*wrong.detail);
+                Refused::new(Invalid, "access.config_refused", detail)
+                    .with_fields(problems.iter().map(field))
             }
-            Self::Protected(what) => format!(
-                "This network overlaps {what}, which is never blocked. Block a smaller network."
+            Self::Protected(what) => Refused::new(
+                Invalid,
+                "access.protected",
+                format!(
+                    "This network overlaps {what}, which is never blocked. Block a smaller network."
+                ),
             ),
-            Self::OwnAddress => {
-                "This network holds your own address: you would lock yourself out.".to_owned()
-            }
-            Self::NotFound => "There is no such thing here, or it has ended.".to_owned(),
-            Self::FactConflict(_) => "An id was used before for a fact with other contents. \
-                                      Nothing was taken. Give each fact an id of its own."
-                .to_owned(),
-            Self::ConfigChanged { in_force } => {
-                format!("Revision {in_force} is in force since this plan was made. Plan again.")
-            }
-            Self::TooManyServices(most) => {
-                format!("At most {most} services may have a live key. Revoke one first.")
-            }
-            Self::Raced => {
-                "Others changed the same things at the same time. Try again in a moment.".to_owned()
-            }
-            Self::Vault(error) => error.detail(),
-            Self::Spine(error) => error.detail(),
-            Self::Broken(what) => (*what).to_owned(),
-        }
-    }
-}
-
-impl spine::FromSpine for Error {
-    fn spine(&self) -> Option<&spine::Error> {
-        match self {
-            Self::Spine(error) => Some(error),
-            Self::Fields(_)
-            | Self::Config(_)
-            | Self::Protected(_)
-            | Self::OwnAddress
-            | Self::NotFound
-            | Self::FactConflict(_)
-            | Self::ConfigChanged { .. }
-            | Self::TooManyServices(_)
-            | Self::Raced
-            | Self::Vault(_)
-            | Self::Broken(_) => None,
+            Self::OwnAddress => Refused::new(
+                Invalid,
+                "access.own_address",
+                "This network holds your own address: you would lock yourself out.",
+            ),
+            Self::NotFound => Refused::new(
+                NotFound,
+                "access.not_found",
+                "There is no such thing here, or it has ended.",
+            ),
+            Self::FactConflict(fields) => Refused::new(
+                Conflict,
+                "access.fact_conflict",
+                "An id was used before for a fact with other contents. Nothing was taken. Give \
+                 each fact an id of its own.",
+            )
+            .with_fields(fields.iter().cloned()),
+            Self::ConfigChanged { in_force } => Refused::new(
+                Conflict,
+                "access.config_changed",
+                format!("Revision {in_force} is in force since this plan was made. Plan again."),
+            ),
+            Self::TooManyServices(most) => Refused::new(
+                Conflict,
+                "access.too_many_services",
+                format!("At most {most} services may have a live key. Revoke one first."),
+            ),
+            Self::Raced => Refused::new(
+                Unavailable,
+                "access.raced",
+                "Others changed the same things at the same time. Try again in a moment.",
+            ),
+            Self::Broken(what) => Refused::new(Kind::Broken, "access.broken", *what),
+            Self::Vault(error) => error.refused(),
+            Self::Spine(error) => error.refused(),
         }
     }
 }

@@ -19,7 +19,6 @@ use web::{
 
 use crate::applied::Revision;
 use crate::block::{Block, BlockEntry, BlockId};
-use crate::error::Error;
 use crate::events::BlockSource;
 use crate::facts::{Batch, KindSpec, Taken};
 use crate::room::Access;
@@ -95,7 +94,7 @@ async fn take_facts(
     Shop(service): Shop,
     Json(batch): Json<Batch, FACTS_BYTES>,
 ) -> Result<Json<TakenFacts>, Problem> {
-    let facts = room.take_facts(&service.ctx, &batch).await.map_err(Error::into_problem)?;
+    let facts = room.take_facts(&service.ctx, &batch).await?;
     Ok(Json(TakenFacts { facts }))
 }
 
@@ -156,7 +155,7 @@ async fn list_blocks(
 ) -> Result<Json<Listing<BlockEntry>>, Problem> {
     let before = before(&paging)?.map(BlockId::from_bytes);
     let blocks = room.blocks(before, !filter.ended, paging.limit + 1).await;
-    let blocks = blocks.map_err(Error::into_problem)?;
+    let blocks = blocks?;
     let key = |block: &BlockEntry| Cursor::after(block.id.as_bytes());
     Ok(Json(Listing::cut(blocks, paging.limit, key)))
 }
@@ -179,7 +178,6 @@ struct NewBlock {
 #[derive(Debug, Serialize, ToSchema)]
 struct AddedBlock {
     /// The block.
-    #[schema(value_type = String)]
     id: BlockId,
     /// Its end, in microseconds since 1970.
     until: i64,
@@ -210,7 +208,7 @@ async fn add_block(
         rule: "operator".to_owned(),
         source: BlockSource::Operator,
     };
-    let blocked = room.block(&caller.ctx, &block).await.map_err(Error::into_problem)?;
+    let blocked = room.block(&caller.ctx, &block).await?;
     let (id, until) = (blocked.id, blocked.until.micros());
     Ok((StatusCode::CREATED, Json(AddedBlock { id, until, extended: blocked.extended })))
 }
@@ -230,7 +228,7 @@ async fn remove_block(
     Operator(caller, _): Operator<Support>,
     Path(id): Path<BlockId>,
 ) -> Result<StatusCode, Problem> {
-    room.unblock_by_id(&caller.ctx, id).await.map_err(Error::into_problem)?;
+    room.unblock_by_id(&caller.ctx, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -249,7 +247,7 @@ async fn list_services(
     paging: Paging,
 ) -> Result<Json<Listing<ServiceEntry>>, Problem> {
     let before = before(&paging)?.map(KeyId::from_bytes);
-    let services = room.services(before, paging.limit + 1).await.map_err(Error::into_problem)?;
+    let services = room.services(before, paging.limit + 1).await?;
     let key = |service: &ServiceEntry| Cursor::after(service.id.as_bytes());
     Ok(Json(Listing::cut(services, paging.limit, key)))
 }
@@ -268,7 +266,6 @@ struct ServiceRequest {
 #[derive(Serialize, ToSchema)]
 struct ServiceAnswer {
     /// The service.
-    #[schema(value_type = String)]
     id: KeyId,
     /// The key: it is never shown again.
     key: String,
@@ -291,7 +288,7 @@ async fn add_service(
     Json(new): Json<ServiceRequest>,
 ) -> Result<(StatusCode, Json<ServiceAnswer>), Problem> {
     let new = NewService { name: new.name, scopes: new.scopes };
-    let added = room.add_service(&caller.ctx, &new).await.map_err(Error::into_problem)?;
+    let added = room.add_service(&caller.ctx, &new).await?;
     let answer = ServiceAnswer { id: added.id, key: added.key.expose().clone() };
     Ok((StatusCode::CREATED, Json(answer)))
 }
@@ -311,7 +308,7 @@ async fn revoke_service(
     Operator(caller, _): Operator<Admin>,
     Path(id): Path<KeyId>,
 ) -> Result<StatusCode, Problem> {
-    room.revoke_service(&caller.ctx, id).await.map_err(Error::into_problem)?;
+    room.revoke_service(&caller.ctx, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -340,7 +337,7 @@ async fn show_config(
     State(room): State<Access>,
     _: Operator<Support>,
 ) -> Result<Json<ConfigInForce>, Problem> {
-    let (revision, config) = room.in_force().await.map_err(Error::into_problem)?;
-    let revisions = room.revisions(None, 20).await.map_err(Error::into_problem)?;
+    let (revision, config) = room.in_force().await?;
+    let revisions = room.revisions(None, 20).await?;
     Ok(Json(ConfigInForce { revision, config, revisions }))
 }

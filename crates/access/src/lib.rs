@@ -61,8 +61,6 @@ mod seen;
 mod service;
 mod tables;
 
-use spine::{EventSpec, Migration, Statement, Table};
-
 pub use applied::{Applied, Revision};
 pub use block::{Block, BlockEntry, BlockId, Blocked};
 pub use config::{AccessConfig, BlockConfig, FactsConfig, SeenConfig};
@@ -75,32 +73,29 @@ pub use events::{
 };
 pub use facts::{AboutWhom, Batch, Catalogue, Fact, FieldSpec, FieldType, Fields, KindSpec, Taken};
 pub use http::{FACTS_SCOPE, operator_routes, routes, shop_routes};
-pub use obey::Responses;
 pub use plan::{Change, Diff, plan};
 pub use room::{Access, Customers, FeedPart, Parts};
 pub use seen::{Folded, Observer};
 pub use service::{AddedService, Mode, NewService, ServiceEntry, Services};
 
-/// The room's tables.
-pub const TABLES: &[Table] = tables::TABLES;
-/// The room's events; the shop's kinds are in the [`Catalogue`].
-pub const EVENTS: &[EventSpec] = events::EVENTS;
-/// The room's migrations.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 40_001,
-    name: "access/0001_access",
-    text: include_str!("../migrations/0001_access.sql"),
-}];
-
-/// Every statement of the room.
-#[must_use]
-pub fn statements() -> Vec<Statement> {
-    [
+/// What the room brings into the house; the shop's kinds of event are in the [`Catalogue`].
+pub const ROOM: spine::Room = spine::Room {
+    name: "access",
+    number: 4,
+    tables: tables::TABLES,
+    events: events::EVENTS,
+    migrations: &[spine::Migration {
+        version: 40_001,
+        name: "access/0001_access",
+        text: include_str!("../migrations/0001_access.sql"),
+    }],
+    statements: &[
         applied::STATEMENTS,
         block::STATEMENTS,
         facts::STATEMENTS,
         seen::STATEMENTS,
         service::STATEMENTS,
-    ]
-    .concat()
-}
+    ],
+    consumers: &[<Access as spine::Obeys>::NAME],
+    obeys: <Access as spine::Obeys>::ACTIONS,
+};

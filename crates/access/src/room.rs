@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use kernel::{AccountId, Ctx};
-use spine::{BoxFuture, Spine};
+use spine::{BoxFuture, Consumer, Obedience, Spine};
 use vault::Vault;
 use web::feed::{Delta, Net, Publisher, RouteTable};
 
@@ -133,6 +133,12 @@ impl Access {
         self.expire_blocks(&ctx).await?;
         self.forget_facts(ctx.now).await?;
         self.forget_seen(ctx.now).await
+    }
+
+    /// What follows the log for this room.
+    #[must_use]
+    pub fn consumers(&self) -> Vec<Box<dyn Consumer>> {
+        vec![Box::new(Obedience(self.clone()))]
     }
 
     pub(crate) fn spine(&self) -> &Spine {

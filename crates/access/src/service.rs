@@ -95,7 +95,6 @@ pub struct AddedService {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ServiceEntry {
     /// The service.
-    #[schema(value_type = String)]
     pub id: KeyId,
     /// What the shop calls it.
     pub name: String,
@@ -104,13 +103,10 @@ pub struct ServiceEntry {
     /// What its key may do.
     pub scopes: Vec<String>,
     /// Since when, in microseconds since 1970.
-    #[schema(value_type = i64)]
     pub created_at: Timestamp,
     /// When it was revoked, in microseconds since 1970.
-    #[schema(value_type = Option<i64>)]
     pub revoked_at: Option<Timestamp>,
     /// When it was last used, to the minute, in microseconds since 1970.
-    #[schema(value_type = Option<i64>)]
     pub used_at: Option<Timestamp>,
 }
 
@@ -356,9 +352,7 @@ impl Services {
         token: &'a str,
         visit: &'a Ctx,
     ) -> BoxFuture<'a, Result<Option<Service>, Problem>> {
-        Box::pin(
-            async move { self.room.service_of(token, visit).await.map_err(Error::into_problem) },
-        )
+        Box::pin(async move { self.room.service_of(token, visit).await.map_err(Problem::from) })
     }
 }
 

@@ -22,7 +22,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use house::{House, room};
+use house::{House, ROOMS};
 use http::HeaderValue;
 use http::header::COOKIE;
 use identity::{AccountKind, Client as With, LockAccount, StaffRole};
@@ -33,7 +33,7 @@ use web::ClientFacts;
 type Failure = Box<dyn std::error::Error>;
 
 fn main() {
-    World::run_sqlite(room(), async |world| {
+    World::run_sqlite(ROOMS, async |world| {
         if let Err(error) = serve(world).await {
             tracing::error!(%error, "the gallery ends");
         }

@@ -125,7 +125,7 @@ async fn list_page(
         .map_err(|_| wrong_field("after", "is no block"))?;
     let limit = i64::try_from(ROWS).unwrap_or(0) + 1;
     let blocks = console.access().blocks(after, !ended, limit).await;
-    let mut blocks = blocks.map_err(access::Error::into_problem)?;
+    let mut blocks = blocks?;
     let more = blocks.len() > ROWS;
     blocks.truncate(ROWS);
     let last = blocks.last().filter(|_| more);
@@ -200,9 +200,7 @@ async fn block(
     Form(form): Form<BlockForm>,
 ) -> Result<Response, Problem> {
     let done = match read(&form, caller.ctx.now) {
-        Ok(block) => {
-            console.access().block(&caller.ctx, &block).await.map_err(access::Error::into_problem)
-        }
+        Ok(block) => console.access().block(&caller.ctx, &block).await.map_err(Problem::from),
         Err(problem) => Err(problem),
     };
     match done {
@@ -268,7 +266,7 @@ async fn unblock(
     let about = About::house("block", *id.as_bytes(), 0);
     console.give_reason(&caller.ctx, about, ("unblock client", reason)).await?;
     let done = console.access().unblock_by_id(&caller.ctx, id).await;
-    done.map_err(access::Error::into_problem)?;
+    done?;
     Ok(see_other("/console/clients?notice=unblocked"))
 }
 

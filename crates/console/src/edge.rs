@@ -155,10 +155,10 @@ async fn show(
     page: Page,
 ) -> Result<Response, Problem> {
     let desk = Desk::of(&caller);
-    let in_force = console.access().in_force().await.map_err(access::Error::into_problem)?;
+    let in_force = console.access().in_force().await?;
     let (revision, EdgeConfig { own, upstream, limit, route }) = in_force;
     let revisions = console.access().revisions(None, REVISIONS).await;
-    let revisions = revisions.map_err(access::Error::into_problem)?;
+    let revisions = revisions?;
     html(&RoutesPage {
         page: desk.page(page, "Routes"),
         revision,

@@ -51,9 +51,10 @@ mod sign_in;
 mod told;
 
 pub use callers::OperatorCallers;
-pub use events::{EVENTS, LogVerified, PersonalDataRevealed, ReasonGiven, Revealed};
+pub use events::{LogVerified, PersonalDataRevealed, ReasonGiven, Revealed};
 pub use room::{Console, Parts};
 
+use events::EVENTS;
 use utoipa_axum::router::OpenApiRouter;
 
 /// The console's routes, for its own listener.
@@ -73,8 +74,14 @@ pub fn routes(console: Console) -> OpenApiRouter {
         .with_state(console)
 }
 
-/// Every statement of the console: it only reads.
-#[must_use]
-pub fn statements() -> Vec<spine::Statement> {
-    pulse::STATEMENTS.to_vec()
-}
+/// What the console brings into the house: events, and statements that only read.
+pub const ROOM: spine::Room = spine::Room {
+    name: "console",
+    number: 8,
+    tables: &[],
+    events: EVENTS,
+    migrations: &[],
+    statements: &[pulse::STATEMENTS],
+    consumers: &[],
+    obeys: &[],
+};

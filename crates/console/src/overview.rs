@@ -121,7 +121,7 @@ async fn overview(
     let size = log.head.as_ref().map_or(0, |head| head.size);
     let hour = pulse::hour(console.spine(), size, now).await?;
     let blocks = console.access().blocks(None, true, COUNT_MAX + 1).await;
-    let blocks = blocks.map_err(access::Error::into_problem)?;
+    let blocks = blocks?;
     let alerts = console.watch().alerts(Some(AlertState::Open), None, COUNT_MAX + 1).await?;
     let switch = console.watch().switch().await?;
     let events = event::Asked::default().page(&console, None, RECENT).await?;

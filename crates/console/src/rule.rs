@@ -5,7 +5,6 @@ use std::time::Duration;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use spine::ActionKind;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use watch::{Key, Measure, Rule, Tally, Trigger, Tuned};
@@ -77,18 +76,10 @@ fn numbers(rule: &Rule) -> String {
 }
 
 fn answers(rule: &Rule) -> String {
-    let word = |action: &ActionKind| match action {
-        ActionKind::EndSessions => "end sessions",
-        ActionKind::EndSession => "end the session",
-        ActionKind::StepUp => "ask for the password",
-        ActionKind::BlockClient => "block the client",
-        ActionKind::UnblockClient => "unblock the client",
-        ActionKind::Alert => "alert",
-    };
     if rule.answers.is_empty() {
         return "tells a person".to_owned();
     }
-    let all: Vec<&str> = rule.answers.iter().map(word).collect();
+    let all: Vec<&str> = rule.answers.iter().map(|action| action.words()).collect();
     format!("{}, at most {} an hour", all.join(" and "), rule.budget_per_hour)
 }
 

@@ -96,7 +96,7 @@ async fn keys_page(
         .map_err(|_| wrong_field("after", "is no key"))?;
     let limit = i64::try_from(ROWS).unwrap_or(0) + 1;
     let services = console.access().services(after, limit).await;
-    let mut services = services.map_err(access::Error::into_problem)?;
+    let mut services = services?;
     let more = services.len() > ROWS;
     services.truncate(ROWS);
     let last = services.last().filter(|_| more);
@@ -145,7 +145,7 @@ async fn add(
     };
     let added = console.access().add_service(&caller.ctx, &new).await;
     let (desk, query) = (Desk::of(&caller), ListQuery::default());
-    match added.map_err(access::Error::into_problem) {
+    match added.map_err(Problem::from) {
         Ok(added) => {
             let shown = keys_page(&console, (page, desk), &query, caller.ctx.now).await?;
             let fresh = Some(added.key.expose().clone());
@@ -207,6 +207,6 @@ async fn revoke(
     let about = About::house("service", *id.as_bytes(), 0);
     console.give_reason(&caller.ctx, about, ("revoke key", reason)).await?;
     let revoked = console.access().revoke_service(&caller.ctx, id).await;
-    revoked.map_err(access::Error::into_problem)?;
+    revoked?;
     Ok(see_other("/console/keys?notice=revoked"))
 }

@@ -1,6 +1,6 @@
 //! Why the edge does not start, or does not take a new configuration.
 
-use kernel::{Kind, Refusal};
+use kernel::{Kind, Refusal, Refused};
 use thiserror::Error;
 
 /// A wrong key of the configuration.
@@ -35,24 +35,13 @@ pub enum Error {
 }
 
 impl Refusal for Error {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Config(_) | Self::Certificate(_) => Kind::Invalid,
-            Self::Listen { .. } => Kind::Unavailable,
-            Self::Tls(_) => Kind::Broken,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Config(_) => "edge.config",
-            Self::Listen { .. } => "edge.listen",
-            Self::Certificate(_) => "edge.certificate",
-            Self::Tls(_) => "edge.tls",
-        }
-    }
-
-    fn detail(&self) -> String {
-        self.to_string()
+    fn refused(&self) -> Refused {
+        let (kind, code) = match self {
+            Self::Config(_) => (Kind::Invalid, "edge.config"),
+            Self::Certificate(_) => (Kind::Invalid, "edge.certificate"),
+            Self::Listen { .. } => (Kind::Unavailable, "edge.listen"),
+            Self::Tls(_) => (Kind::Broken, "edge.tls"),
+        };
+        Refused::new(kind, code, self.to_string())
     }
 }

@@ -28,13 +28,7 @@ struct Verdict {
     took: Duration,
 }
 
-fn room() -> testkit::Room {
-    testkit::Room {
-        migrations: identity::MIGRATIONS.to_vec(),
-        tables: identity::TABLES.to_vec(),
-        statements: identity::statements(),
-    }
-}
+const ROOMS: &[spine::Room] = &[identity::ROOM];
 
 async fn open(world: &World) -> Result<(Identity, AppTokens), identity::Error> {
     let clock = Arc::clone(&world.clock) as Arc<dyn Clock>;
@@ -119,9 +113,9 @@ fn main() -> std::process::ExitCode {
         Err(error) => say(&format!("{backend}: {error}")),
     };
     if backend == "postgres" {
-        World::run_postgres(room(), test);
+        World::run_postgres(ROOMS, test);
     } else {
-        World::run_sqlite(room(), test);
+        World::run_sqlite(ROOMS, test);
     }
     if held { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
 }

@@ -21,13 +21,7 @@ use web::feed::{Hub, PublisherId, Snapshot};
 const PASSWORD: &str = "tin lamp over the quay";
 const CEILING_HASHES: usize = 100;
 
-fn room() -> testkit::Room {
-    testkit::Room {
-        migrations: identity::MIGRATIONS.to_vec(),
-        tables: identity::TABLES.to_vec(),
-        statements: identity::statements(),
-    }
-}
+const ROOMS: &[spine::Room] = &[identity::ROOM];
 
 fn say(text: &str) {
     // A closed pipe only means that nobody listens.
@@ -151,8 +145,8 @@ fn main() {
         }
     };
     if backend == "postgres" {
-        World::run_postgres(room(), test);
+        World::run_postgres(ROOMS, test);
     } else {
-        World::run_sqlite(room(), test);
+        World::run_sqlite(ROOMS, test);
     }
 }

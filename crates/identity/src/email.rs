@@ -71,7 +71,7 @@ impl std::fmt::Debug for Email {
 }
 
 fn problem(detail: &str) -> FieldProblem {
-    FieldProblem { field: "email", detail: format!("The e-mail address {detail}.") }
+    FieldProblem { field: "email".into(), detail: format!("The e-mail address {detail}.") }
 }
 
 /// A dot-atom (RFC 5322 section 3.2.3); quoted local parts and SMTPUTF8 are refused, as nearly all

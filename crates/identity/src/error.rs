@@ -1,7 +1,7 @@
 //! How this room says no. Each refusal has a kind, a stable code and words that are safe to log: no
 //! address, no name, no secret, and never whether an account exists.
 
-use kernel::{FieldProblem, Kind, Refusal};
+use kernel::{FieldProblem, Kind, Refusal, Refused};
 use spine::SealError;
 use thiserror::Error as ThisError;
 
@@ -90,137 +90,80 @@ impl From<FieldProblem> for Error {
 }
 
 impl Refusal for Error {
-    fn kind(&self) -> Kind {
+    #[expect(clippy::too_many_lines, reason = "a table: one entry for each refusal")]
+    fn refused(&self) -> Refused {
+        use Kind::{Conflict, Forbidden, Invalid, Limited, NotFound, Unauthenticated};
         match self {
-            Self::Invalid(_) | Self::LinkSpent | Self::PasswordWrong { .. } => Kind::Invalid,
-            Self::SignInRefused
-            | Self::SessionEnded
-            | Self::RefreshRefused
-            | Self::RefreshReused => Kind::Unauthenticated,
-            Self::NotStaff | Self::Confirm => Kind::Forbidden,
-            Self::NotFound => Kind::NotFound,
-            Self::Taken | Self::State(_) => Kind::Conflict,
-            Self::Limited { retry_after_s } | Self::Busy { retry_after_s } => {
-                Kind::Limited { retry_after_s: *retry_after_s }
+            Self::Invalid(fields) => {
+                Refused::new(Invalid, "identity.invalid", "Some fields need another value.")
+                    .with_fields(fields.iter().cloned())
             }
-            Self::Seal(SealError::Unavailable) => Kind::Unavailable,
-            Self::Seal(SealError::Erased) => Kind::NotFound,
-            Self::Seal(SealError::Unresolved | SealError::Forged)
-            | Self::Config(_)
-            | Self::Broken(_) => Kind::Broken,
-            Self::Vault(error) => error.kind(),
-            Self::Spine(error) => error.kind(),
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Invalid(_) => "identity.invalid",
-            Self::SignInRefused => "identity.sign_in_refused",
-            Self::PasswordWrong { .. } => "identity.password_wrong",
-            Self::NotStaff => "identity.not_staff",
-            Self::SessionEnded => "identity.session_ended",
-            Self::Confirm => "identity.confirm_password",
-            Self::LinkSpent => "identity.link_spent",
-            Self::RefreshRefused => "identity.refresh_refused",
-            Self::RefreshReused => "identity.refresh_reused",
-            Self::NotFound => "identity.not_found",
-            Self::Taken => "identity.taken",
-            Self::State(_) => "identity.state",
-            Self::Limited { .. } => "identity.limited",
-            Self::Busy { .. } => "identity.busy",
-            Self::Config(_) => "identity.config",
-            Self::Seal(_) => "identity.sealed",
-            Self::Vault(error) => error.code(),
-            Self::Spine(error) => error.code(),
-            Self::Broken(_) => "identity.broken",
-        }
-    }
-
-    fn detail(&self) -> String {
-        match self {
-            Self::Invalid(_) => "Some fields need another value.".to_owned(),
-            Self::SignInRefused => "The e-mail address or the password is wrong. If you signed up \
-                                    just now, first open the link in our mail."
-                .to_owned(),
-            Self::PasswordWrong { .. } => "That is not your present password.".to_owned(),
-            Self::NotStaff => "This door is for staff.".to_owned(),
-            Self::SessionEnded => "You are signed out. Sign in again.".to_owned(),
-            Self::Confirm => "Enter your password once more to do this.".to_owned(),
-            Self::LinkSpent => {
-                "This link was used already, or is too old. Ask for a new one.".to_owned()
+            Self::SignInRefused => Refused::new(
+                Unauthenticated,
+                "identity.sign_in_refused",
+                "The e-mail address or the password is wrong. If you signed up just now, first \
+                 open the link in our mail.",
+            ),
+            Self::PasswordWrong { field } => {
+                let detail = "That is not your present password.";
+                Refused::new(Invalid, "identity.password_wrong", detail)
+                    .with_fields([FieldProblem::new(*field, detail)])
             }
-            Self::RefreshRefused => "The refresh token is not valid. Sign in again.".to_owned(),
-            Self::RefreshReused => "The refresh token was used before, so this sign-in has been \
-                                    ended. Sign in again."
-                .to_owned(),
-            Self::NotFound => "There is no such thing here.".to_owned(),
-            Self::Taken => "An account with this e-mail address exists.".to_owned(),
-            Self::State(state) => format!("The account is {state}."),
-            Self::Limited { retry_after_s } => {
-                format!("Too many attempts. Try again in {retry_after_s} seconds.")
+            Self::NotStaff => {
+                Refused::new(Forbidden, "identity.not_staff", "This door is for staff.")
             }
-            Self::Busy { retry_after_s } => {
-                format!("Too many people are signing in. Try again in {retry_after_s} seconds.")
+            Self::SessionEnded => Refused::new(
+                Unauthenticated,
+                "identity.session_ended",
+                "You are signed out. Sign in again.",
+            ),
+            Self::Confirm => Refused::new(
+                Forbidden,
+                "identity.confirm_password",
+                "Enter your password once more to do this.",
+            ),
+            Self::LinkSpent => Refused::new(
+                Invalid,
+                "identity.link_spent",
+                "This link was used already, or is too old. Ask for a new one.",
+            ),
+            Self::RefreshRefused => Refused::new(
+                Unauthenticated,
+                "identity.refresh_refused",
+                "The refresh token is not valid. Sign in again.",
+            ),
+            Self::RefreshReused => Refused::new(
+                Unauthenticated,
+                "identity.refresh_reused",
+                "The refresh token was used before, so this sign-in has been ended. Sign in again.",
+            ),
+            Self::NotFound => {
+                Refused::new(NotFound, "identity.not_found", "There is no such thing here.")
             }
-            Self::Config(what) => format!("The configuration is refused: {what}."),
-            Self::Seal(error) => error.to_string(),
-            Self::Vault(error) => error.detail(),
-            Self::Spine(error) => error.detail(),
-            Self::Broken(what) => (*what).to_owned(),
-        }
-    }
-
-    fn fields(&self) -> Vec<FieldProblem> {
-        match self {
-            Self::Invalid(fields) => fields.clone(),
-            Self::PasswordWrong { field } => vec![FieldProblem {
-                field,
-                detail: "That is not your present password.".to_owned(),
-            }],
-            Self::SignInRefused
-            | Self::NotStaff
-            | Self::SessionEnded
-            | Self::Confirm
-            | Self::LinkSpent
-            | Self::RefreshRefused
-            | Self::RefreshReused
-            | Self::NotFound
-            | Self::Taken
-            | Self::State(_)
-            | Self::Limited { .. }
-            | Self::Busy { .. }
-            | Self::Config(_)
-            | Self::Seal(_)
-            | Self::Vault(_)
-            | Self::Spine(_)
-            | Self::Broken(_) => Vec::new(),
-        }
-    }
-}
-
-impl spine::FromSpine for Error {
-    fn spine(&self) -> Option<&spine::Error> {
-        match self {
-            Self::Spine(error) => Some(error),
-            Self::Invalid(_)
-            | Self::SignInRefused
-            | Self::PasswordWrong { .. }
-            | Self::NotStaff
-            | Self::SessionEnded
-            | Self::Confirm
-            | Self::LinkSpent
-            | Self::RefreshRefused
-            | Self::RefreshReused
-            | Self::NotFound
-            | Self::Taken
-            | Self::State(_)
-            | Self::Limited { .. }
-            | Self::Busy { .. }
-            | Self::Config(_)
-            | Self::Seal(_)
-            | Self::Vault(_)
-            | Self::Broken(_) => None,
+            Self::Taken => Refused::new(
+                Conflict,
+                "identity.taken",
+                "An account with this e-mail address exists.",
+            ),
+            Self::State(state) => {
+                Refused::new(Conflict, "identity.state", format!("The account is {state}."))
+            }
+            Self::Limited { retry_after_s } => Refused::new(
+                Limited { retry_after_s: *retry_after_s },
+                "identity.limited",
+                format!("Too many attempts. Try again in {retry_after_s} seconds."),
+            ),
+            Self::Busy { retry_after_s } => Refused::new(
+                Limited { retry_after_s: *retry_after_s },
+                "identity.busy",
+                format!("Too many people are signing in. Try again in {retry_after_s} seconds."),
+            ),
+            Self::Config(_) | Self::Broken(_) => {
+                Refused::new(Kind::Broken, "identity.broken", self.to_string())
+            }
+            Self::Seal(error) => error.refused(),
+            Self::Vault(error) => error.refused(),
+            Self::Spine(error) => error.refused(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
-use kernel::{Ctx, FieldProblem, Kind, Refusal as _};
+use kernel::{Ctx, FieldProblem, Kind, Refusal as _, Refused};
 use web::{App, LocalPath, Problem, SameSite, SetCookie};
 
 use crate::error::Error;
@@ -25,7 +25,8 @@ impl Wrong {
     /// What a page shows of an error, with its status; errors that are not about the form go on as
     /// problems.
     pub(crate) fn shown(error: Error) -> Result<(StatusCode, Self), Problem> {
-        let status = match error.kind() {
+        let Refused { kind, detail, fields, .. } = error.refused();
+        let status = match kind {
             Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
             Kind::Forbidden
@@ -35,8 +36,7 @@ impl Wrong {
             | Kind::Unavailable
             | Kind::Broken => return Err(error.into()),
         };
-        let fields = error.fields();
-        let message = fields.is_empty().then(|| error.detail());
+        let message = fields.is_empty().then_some(detail);
         Ok((status, Self { fields, message }))
     }
 }

@@ -81,7 +81,6 @@ pub use password::{
 };
 pub use recovery::{ForgotPassword, ResetPassword};
 pub use refresh::AppTokens;
-pub use response::Responses;
 pub use room::{Identity, Parts};
 pub use session::{
     Claims, Client, EndReason, LiveSession, Opened, SESSION_COOKIE, SessionCallers, SessionView,
@@ -90,19 +89,19 @@ pub use session::{
 pub use sign_in::{SignIn, SignInFailure};
 pub use sign_up::{SignUp, VerifyEmail};
 pub use sweep::Swept as SweptRows;
-pub use tables::TABLES;
 
-/// The room's migrations; its number is 2.
-pub const MIGRATIONS: &[spine::Migration] = &[spine::Migration {
-    version: 20_001,
-    name: "identity/0001_identity",
-    text: include_str!("../migrations/0001_identity.sql"),
-}];
-
-/// Every statement of the room, for the tests that prepare them all.
-#[must_use]
-pub fn statements() -> Vec<spine::Statement> {
-    [
+/// What the room brings into the house.
+pub const ROOM: spine::Room = spine::Room {
+    name: "identity",
+    number: 2,
+    tables: tables::TABLES,
+    events: EVENTS,
+    migrations: &[spine::Migration {
+        version: 20_001,
+        name: "identity/0001_identity",
+        text: include_str!("../migrations/0001_identity.sql"),
+    }],
+    statements: &[
         account::store::STATEMENTS,
         attempt::STATEMENTS,
         ending::STATEMENTS,
@@ -111,6 +110,7 @@ pub fn statements() -> Vec<spine::Statement> {
         refresh::store::STATEMENTS,
         session::store::STATEMENTS,
         ticket::STATEMENTS,
-    ]
-    .concat()
-}
+    ],
+    consumers: &[<Identity as spine::Obeys>::NAME],
+    obeys: <Identity as spine::Obeys>::ACTIONS,
+};

@@ -64,7 +64,7 @@ impl Identity {
         let (email, name) = parse_both(&command.email, &command.name).map_err(Error::Invalid)?;
         if command.kind != AccountKind::Staff && !command.roles.is_empty() {
             let detail = "Only staff have roles.".to_owned();
-            return Err(Error::field(FieldProblem { field: "roles", detail }));
+            return Err(Error::field(FieldProblem::new("roles", detail)));
         }
         let hash = match &command.password {
             Some(password) => {

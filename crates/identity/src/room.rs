@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use kernel::{Clock, Entropy, Secret};
-use spine::{Sealer, Spine};
+use spine::{Consumer, Obedience, Sealer, Spine};
 use tokio::sync::Notify;
 use vault::Vault;
 use web::Site;
@@ -77,6 +77,12 @@ impl Identity {
     #[must_use]
     pub fn hasher(&self) -> &Hasher {
         &self.inner.hasher
+    }
+
+    /// What follows the log for this room.
+    #[must_use]
+    pub fn consumers(&self) -> Vec<Box<dyn Consumer>> {
+        vec![Box::new(Obedience(self.clone()))]
     }
 
     pub(crate) fn spine(&self) -> &Spine {

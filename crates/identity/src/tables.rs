@@ -5,7 +5,7 @@ spine::tables! {
     /// An account. Erasure leaves the bare row, so that what refers to it still means somebody.
     identity_account: fact {
         subject = "id", purpose = "to let a person sign in and be told apart",
-        retain = "until erased", erase = blank,
+        retain = "until erased", erase = blank_in("identity"),
         columns {
             id: Id, version: Version, kind: Plain, state: Plain, roles: Plain, epoch: Plain,
             email_index: BlindIndex, email_sealed: Sealed, name_sealed: Sealed,
@@ -67,7 +67,7 @@ spine::tables! {
     /// Mails that wait, went out, or were given up.
     identity_mail: upkeep {
         subject = "account", purpose = "to write to account holders",
-        retain = "7 days after sending", erase = delete,
+        retain = "7 days after sending", erase = delete_in("identity"),
         columns {
             id: Id, account: Plain, template: Plain, day: Plain, sealed: Sealed, state: Plain,
             tries: Plain, next_at: Time, lease_until: Time, created_at: Time, sent_at: Time

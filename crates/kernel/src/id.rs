@@ -126,6 +126,16 @@ macro_rules! id {
             }
         }
 
+        impl $crate::private::utoipa::PartialSchema for $name {
+            fn schema() -> $crate::private::utoipa::openapi::RefOr<
+                $crate::private::utoipa::openapi::Schema
+            > {
+                $crate::private::of_id($prefix)
+            }
+        }
+
+        impl $crate::private::utoipa::ToSchema for $name {}
+
         impl<'de> $crate::private::serde::Deserialize<'de> for $name {
             fn deserialize<D>(deserializer: D) -> Result<Self, D::Error>
             where

@@ -13,6 +13,7 @@ mod id;
 mod limits;
 mod money;
 mod refusal;
+mod schema;
 mod secret;
 mod time;
 
@@ -22,7 +23,7 @@ pub use id::{
 };
 pub use limits::Limits;
 pub use money::{Currency, Money, MoneyError};
-pub use refusal::{FieldProblem, Kind, Refusal};
+pub use refusal::{FieldProblem, Kind, Refusal, Refused};
 pub use secret::Secret;
 pub use time::{Clock, SystemClock, Timestamp};
 
@@ -30,5 +31,7 @@ pub use time::{Clock, SystemClock, Timestamp};
 pub mod private {
     //! What the `id!` macro needs from its callers' crates.
     pub use crate::id::{decode, encode};
+    pub use crate::schema::of_id;
     pub use serde;
+    pub use utoipa;
 }

@@ -11,7 +11,7 @@ use kernel::Limits;
 use store::{args, sql};
 use tokio_util::sync::CancellationToken;
 
-use crate::{BoxFuture, Error, Recorded, Spine, Tx};
+use crate::{BoxFuture, Error, Recorded, Spine, Subject, Tx};
 
 sql! {
     read CURSOR = "SELECT idx FROM spine_cursor WHERE name = $1";
@@ -28,17 +28,23 @@ pub trait Consumer: Send + Sync {
     /// The kinds of event that it wants; all where empty.
     fn kinds(&self) -> &'static [&'static str];
 
-    /// Handles events in leaf order, within a transaction that also moves the cursor. What it
-    /// needs of keys must be resolved before `handle` seals: see [`Consumer::prepare`].
+    /// Handles events in leaf order, within a transaction that also moves the cursor. The keys that
+    /// it seals under were resolved before: see [`Consumer::prepare`].
     fn handle<'a>(
         &'a self,
         tx: &'a mut Tx,
         events: &'a [Recorded],
     ) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// Called before the transaction begins: the place to resolve keys.
-    fn prepare<'a>(&'a self, _events: &'a [Recorded]) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(std::future::ready(Ok(())))
+    /// Called before the transaction begins: the place for all that may wait. Unless a consumer
+    /// does otherwise, this resolves the keys of the house, of the day, and of every account that
+    /// the events are about.
+    fn prepare<'a>(
+        &'a self,
+        spine: &'a Spine,
+        events: &'a [Recorded],
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(spine.resolve_for(events))
     }
 }
 
@@ -161,7 +167,7 @@ impl<'a> Follower<'a> {
     }
 
     async fn try_consume(&mut self, events: &[Recorded], next: i64) -> Result<(), Error> {
-        self.consumer.prepare(events).await?;
+        self.consumer.prepare(&self.spine, events).await?;
         let mut tx = self.spine.begin(&self.spine.system_ctx(self.consumer.name())).await?;
         let moved = tx.upkeep(&ADVANCE, args![self.consumer.name(), next, self.saved]).await?;
         if moved == 0 {
@@ -174,7 +180,25 @@ impl<'a> Follower<'a> {
     }
 }
 
+/// How far ahead keys of days are fetched: midnight may pass while a batch waits for the database.
+const AHEAD: Duration = Duration::from_secs(60);
+
 impl Spine {
+    /// Resolves the keys of the house, of the day, and of every account that the events are about:
+    /// what most consumers seal under.
+    ///
+    /// # Errors
+    /// [`Error::Seal`] where the key store does not answer.
+    pub async fn resolve_for(&self, events: &[Recorded]) -> Result<(), Error> {
+        let now = self.clock().now();
+        let mut subjects = vec![Subject::House];
+        subjects.extend([now.day(), now.plus(AHEAD).day()].map(Subject::Day));
+        subjects.extend(events.iter().filter_map(Recorded::account).map(Subject::Account));
+        subjects.sort_unstable();
+        subjects.dedup();
+        Ok(self.sealer().resolve(&subjects).await?)
+    }
+
     /// Lets a consumer read all that is in the log, now: for commands and tests.
     ///
     /// # Errors

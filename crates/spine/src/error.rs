@@ -1,6 +1,6 @@
 //! What can go wrong on the spine.
 
-use kernel::{Kind, Refusal};
+use kernel::{Kind, Refusal, Refused};
 use thiserror::Error;
 
 use crate::SealError;
@@ -49,6 +49,15 @@ pub enum Error {
     /// There is no such event.
     #[error("there is no such event")]
     NoSuchEvent,
+    /// A room failed in a consumer.
+    #[error("a room failed")]
+    Room {
+        /// What the room says.
+        refused: Box<Refused>,
+        /// Its error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The schema and the declarations do not fit.
     #[error("{0}")]
     Schema(String),
@@ -64,6 +73,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// The failure of a room inside a consumer, which is tried again.
+    #[must_use]
+    pub fn of_room(error: impl Refusal) -> Self {
+        Self::Room { refused: Box::new(error.refused()), source: Box::new(error) }
+    }
+
     /// Whether the whole transaction may be tried again with hope.
     #[must_use]
     pub const fn is_busy(&self) -> bool {
@@ -72,59 +87,55 @@ impl Error {
 }
 
 impl Refusal for Error {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Store(store::Error::Unique) => Kind::Conflict,
-            Self::Store(
-                store::Error::Busy(_)
-                | store::Error::Unavailable { .. }
-                | store::Error::CommitFailed,
-            )
-            | Self::Seal(SealError::Unavailable)
-            | Self::NotLeader => Kind::Unavailable,
-            Self::NoSuchEvent | Self::Seal(SealError::Erased) => Kind::NotFound,
-            Self::TooMuch { .. } => Kind::Invalid,
-            Self::Store(
-                store::Error::Broken(_)
-                | store::Error::Column { .. }
-                | store::Error::Rows { .. }
-                | store::Error::Migration(_),
-            )
-            | Self::Seal(SealError::Unresolved | SealError::Forged)
-            | Self::Tree(_)
+    fn refused(&self) -> Refused {
+        let (kind, code) = match self {
+            Self::Store(error) => return of_store(error),
+            Self::Seal(error) => return error.refused(),
+            Self::Room { refused, .. } => return refused.as_ref().clone(),
+            Self::NotLeader => return unavailable(),
+            Self::NoSuchEvent => (Kind::NotFound, "spine.not_found"),
+            Self::TooMuch { .. } => (Kind::Invalid, "spine.too_much"),
+            Self::Tree(_)
             | Self::Body(_)
             | Self::Untold { .. }
             | Self::Undeclared { .. }
             | Self::Fork(_)
             | Self::Schema(_)
-            | Self::File { .. } => Kind::Broken,
+            | Self::File { .. } => (Kind::Broken, "spine.broken"),
+        };
+        Refused::new(kind, code, format!("{self}."))
+    }
+}
+
+fn of_store(error: &store::Error) -> Refused {
+    match error {
+        store::Error::Unique => {
+            Refused::new(Kind::Conflict, "spine.conflict", "It exists already.")
+        }
+        store::Error::Busy(_) | store::Error::Unavailable { .. } | store::Error::CommitFailed => {
+            unavailable()
+        }
+        store::Error::Broken(_)
+        | store::Error::Column { .. }
+        | store::Error::Rows { .. }
+        | store::Error::Migration(_) => {
+            Refused::new(Kind::Broken, "spine.broken", error.to_string())
         }
     }
+}
 
-    fn code(&self) -> &'static str {
-        match self.kind() {
-            Kind::Conflict => "spine.conflict",
-            Kind::Unavailable => "spine.unavailable",
-            Kind::NotFound => "spine.not_found",
-            Kind::Invalid => "spine.too_much",
-            Kind::Broken | Kind::Unauthenticated | Kind::Forbidden | Kind::Limited { .. } => {
-                "spine.broken"
-            }
-        }
-    }
+fn unavailable() -> Refused {
+    let detail = "The store does not answer; try again in a moment.";
+    Refused::new(Kind::Unavailable, "spine.unavailable", detail)
+}
 
-    fn detail(&self) -> String {
-        match self {
-            Self::Store(store::Error::Unique) => "It exists already.".to_owned(),
-            Self::TooMuch { .. } | Self::NoSuchEvent => {
-                let mut text = self.to_string();
-                text.push('.');
-                text
-            }
-            _ if self.kind() == Kind::Unavailable => {
-                "The store does not answer; try again in a moment.".to_owned()
-            }
-            _ => "Something broke on our side.".to_owned(),
-        }
+impl Refusal for SealError {
+    fn refused(&self) -> Refused {
+        let (kind, code) = match self {
+            Self::Erased => (Kind::NotFound, "spine.erased"),
+            Self::Unavailable => (Kind::Unavailable, "spine.unavailable"),
+            Self::Unresolved | Self::Forged => (Kind::Broken, "spine.broken"),
+        };
+        Refused::new(kind, code, format!("{self}."))
     }
 }

@@ -16,6 +16,10 @@ crate::events! {
     BodiesRetired = "bodies_retired" {
         plain { of_kind: String, before_us: i64 } sealed {} retain_days = 36500, ocsf = 3004
     }
+    /// Rows of an erased person were deleted from a table, as its declaration says.
+    RowsErased = "rows_erased" {
+        plain { table: String, rows: u64 } sealed {} retain_days = 3650, ocsf = 3004
+    }
     /// The events of an erased person no longer name the person; the log's pseudonym is told.
     SubjectCut = "subject_cut" {
         plain { subject: String } sealed {} retain_days = 36500, ocsf = 3004

@@ -17,6 +17,7 @@
 //! - **P6** destroying a person's key makes the person's parts of the log unreadable; every hash and
 //!   proof still holds.
 //! - **P7** a consumer sees each event once, in the transaction of its own writes.
+//! - **P8** of an erased person no row stays in a table that is declared `erase = delete`.
 //!
 //! **Tables.** `spine_outbox`, `spine_leaf`, `spine_tile`, `spine_head`, `spine_checkpoint`,
 //! `spine_cosignature`, `spine_cursor`.
@@ -30,15 +31,18 @@ extern crate self as spine;
 
 mod consumer;
 mod entry;
+mod erasure;
 mod error;
 mod event;
 mod events;
 mod leaf;
 mod log;
 mod node;
+mod obey;
 mod reopen;
 mod response;
 mod retire;
+mod room;
 mod schema;
 mod sealer;
 mod sequencer;
@@ -49,12 +53,15 @@ mod verify;
 
 pub use consumer::{Consumer, run_consumer};
 pub use entry::{Entry, RowMark};
+pub use erasure::{ACCOUNT_ERASED, Erasure};
 pub use error::Error;
 pub use event::{About, Event, EventSpec, Opened, Recorded};
-pub use events::{BodiesRetired, ForgedEventsFound, LogReopened, SubjectCut};
+pub use events::{BodiesRetired, ForgedEventsFound, LogReopened, RowsErased, SubjectCut};
 pub use log::{EventFilter, EventProof};
-pub use response::{ActionKind, ResponseRequested};
-pub use schema::{MIGRATIONS, check_schema};
+pub use obey::{Asked, Obedience, Obeys};
+pub use response::{ActionKind, Meets, ResponseRequested};
+pub use room::{Room, Rooms};
+pub use schema::check_schema;
 pub use sealer::{BoxFuture, CheckpointSigner, Place, SealError, Sealer, Subject};
 pub use sequencer::run_sequencer;
 pub use spine_parts::{Parts, Read, Spine};
@@ -63,24 +70,25 @@ pub use store::{
 };
 pub use store::{Error as StoreError, Fact, ReadOnly, Upkeep as UpkeepSort};
 pub use table::{Column, DataKind, Erase, Table, TableKind};
-pub use tx::{Committed, FromSpine, Tx, Upkeep};
+pub use tx::{Committed, Tx, Upkeep};
 pub use verify::{Fault, Verification};
 
-/// The spine's tables.
-pub const TABLES: &[Table] = schema::TABLES;
-/// The spine's events.
-pub const EVENTS: &[EventSpec] = &[
-    ForgedEventsFound::SPEC,
-    LogReopened::SPEC,
-    BodiesRetired::SPEC,
-    SubjectCut::SPEC,
-    ResponseRequested::SPEC,
-];
-
-/// Every statement of the spine.
-#[must_use]
-pub fn statements() -> Vec<Statement> {
-    [
+/// What the spine itself brings: [`Rooms::new`] puts it before all others. An alert is obeyed by
+/// being told.
+pub const ROOM: Room = Room {
+    name: "spine",
+    number: 1,
+    tables: schema::TABLES,
+    events: &[
+        ForgedEventsFound::SPEC,
+        LogReopened::SPEC,
+        BodiesRetired::SPEC,
+        RowsErased::SPEC,
+        SubjectCut::SPEC,
+        ResponseRequested::SPEC,
+    ],
+    migrations: schema::MIGRATIONS,
+    statements: &[
         tx::STATEMENTS,
         sequencer::STATEMENTS,
         log::STATEMENTS,
@@ -89,14 +97,15 @@ pub fn statements() -> Vec<Statement> {
         reopen::STATEMENTS,
         retire::STATEMENTS,
         verify::STATEMENTS,
-    ]
-    .concat()
-}
+    ],
+    consumers: &[Erasure::NAME],
+    obeys: &[ActionKind::Alert],
+};
 
 #[doc(hidden)]
 pub mod private {
     //! What the macros need from their callers' crates.
-    pub use crate::tx::back_off;
+    pub use crate::tx::{back_off, is_busy};
     pub use serde::{self, Deserialize, Serialize};
     /// Tries at a transaction.
     pub const TX_TRIES: u32 = kernel::Limits::TX_TRIES;

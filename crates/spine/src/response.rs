@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{About, Error, Subject, Tx};
 
-/// What shall be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What shall be done: the answers that the house knows. A new one is a variant here, with its
+/// words and whom it meets, and an entry in `obeys` of the room that owns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ActionKind {
     /// End all sessions of the account.
     EndSessions,
@@ -23,6 +25,68 @@ pub enum ActionKind {
     UnblockClient,
     /// Only tell a person.
     Alert,
+}
+
+/// Whom an answer meets: what must be known before it can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meets {
+    /// An account.
+    Account,
+    /// A session of an account.
+    Session,
+    /// A client's address.
+    Client,
+    /// Nobody: it only tells.
+    Nobody,
+}
+
+impl ActionKind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::EndSessions,
+        Self::EndSession,
+        Self::StepUp,
+        Self::BlockClient,
+        Self::UnblockClient,
+        Self::Alert,
+    ];
+
+    /// Its name, as in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EndSessions => "end_sessions",
+            Self::EndSession => "end_session",
+            Self::StepUp => "step_up",
+            Self::BlockClient => "block_client",
+            Self::UnblockClient => "unblock_client",
+            Self::Alert => "alert",
+        }
+    }
+
+    /// Whom it meets.
+    #[must_use]
+    pub const fn meets(self) -> Meets {
+        match self {
+            Self::EndSessions | Self::StepUp => Meets::Account,
+            Self::EndSession => Meets::Session,
+            Self::BlockClient | Self::UnblockClient => Meets::Client,
+            Self::Alert => Meets::Nobody,
+        }
+    }
+
+    /// What it does, as a person reads it.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::EndSessions => "end sessions",
+            Self::EndSession => "end the session",
+            Self::StepUp => "ask for the password",
+            Self::BlockClient => "block the client",
+            Self::UnblockClient => "unblock the client",
+            Self::Alert => "alert",
+        }
+    }
 }
 
 crate::events! {
@@ -39,6 +103,21 @@ crate::events! {
 }
 
 impl ResponseRequested {
+    /// A request that is in earnest and names nobody yet.
+    #[must_use]
+    pub fn new(action: ActionKind, rule: &str, reason: impl Into<String>) -> Self {
+        Self {
+            action,
+            rule: rule.to_owned(),
+            reason: reason.into(),
+            dry_run: false,
+            account: None,
+            session: None,
+            address: None,
+            until: None,
+        }
+    }
+
     /// Asks for it, in the transaction of what led to it. The owner room reads it from the log.
     ///
     /// # Errors

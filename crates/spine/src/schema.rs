@@ -54,7 +54,7 @@ crate::tables! {
 }
 
 /// The spine's own migrations.
-pub const MIGRATIONS: &[Migration] = &[Migration {
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
     version: 10_001,
     name: "spine/0001_log",
     text: include_str!("../migrations/0001_log.sql"),
@@ -71,8 +71,10 @@ pub async fn check_schema(
 ) -> Result<(), Error> {
     let mut faults = compare_columns(&db.columns().await?, tables);
     faults.extend(tables.iter().filter_map(misdeclared));
+    let derived: Vec<Statement> = tables.iter().filter_map(Table::erase_statement).collect();
+    let statements = [statements, &derived].concat();
     faults.extend(statements.iter().filter_map(|statement| misplaced(statement, tables)));
-    for (name, error) in db.misfits(statements).await? {
+    for (name, error) in db.misfits(&statements).await? {
         faults.push(format!("{name}: {}", with_source(&error)));
     }
     if faults.is_empty() { Ok(()) } else { Err(Error::Schema(faults.join("\n"))) }

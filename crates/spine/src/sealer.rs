@@ -108,6 +108,22 @@ pub trait Sealer: Send + Sync {
     fn open(&self, subject: Subject, place: Place<'_>, sealed: &[u8])
     -> Result<Vec<u8>, SealError>;
 
+    /// Whether the subject's key can still seal: a probe, for those who would tell of somebody who
+    /// may have been erased meanwhile.
+    ///
+    /// # Errors
+    /// [`SealError`], each of its kinds but `Erased`.
+    fn is_alive(&self, subject: Subject, entropy: &dyn Entropy) -> Result<bool, SealError> {
+        let place = Place { table: "", column: "probe", row: [0; 16] };
+        match self.seal(subject, place, b"", entropy) {
+            Ok(_) => Ok(true),
+            Err(SealError::Erased) => Ok(false),
+            Err(error @ (SealError::Unresolved | SealError::Forged | SealError::Unavailable)) => {
+                Err(error)
+            }
+        }
+    }
+
     /// A keyed pseudonym of an id for the log: the same id gives the same bytes, and no one without
     /// the key can tell which id it is.
     fn pseudonym(&self, id: &[u8]) -> [u8; 16];

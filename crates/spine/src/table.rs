@@ -3,6 +3,8 @@
 //! The declarations are compared with the live schema, and drive row digests, export, erasure,
 //! retention and the records of processing: a column that nobody declared does not ship.
 
+use store::{Statement, StatementKind};
+
 /// What sort of table it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableKind {
@@ -38,10 +40,14 @@ pub enum DataKind {
 /// What erasure of a person does to the person's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Erase {
-    /// Deletes them.
+    /// The spine deletes them ([`Erasure`](crate::Erasure)): the room does nothing for it.
     Delete,
-    /// Keeps the row and empties what is sealed, indexed or personal.
-    Blank,
+    /// This consumer of the room deletes them, because it alone writes them and must keep the
+    /// order of the log; or the room's own verb, where it names the room.
+    DeleteIn(&'static str),
+    /// This consumer of the room, or its own verb, keeps the rows and empties what is sealed,
+    /// indexed or personal.
+    BlankIn(&'static str),
     /// Keeps them, for this reason; what is sealed dies with the key.
     Keep(&'static str),
 }
@@ -64,8 +70,8 @@ pub struct Table {
     pub kind: TableKind,
     /// What one row is, in words.
     pub about: &'static str,
-    /// The column with the account of the person it is about; empty where it is nobody's.
-    pub subject: &'static str,
+    /// The columns with the accounts of the persons it is about; none where it is nobody's.
+    pub subjects: &'static [&'static str],
     /// Why it is kept.
     pub purpose: &'static str,
     /// How long, in words that retention policy refines.
@@ -81,6 +87,9 @@ pub struct Table {
     pub(crate) page_sql: &'static str,
     /// Counts the rows that have no id, as SQLite lets them; empty but for fact tables.
     pub(crate) nameless_sql: &'static str,
+    /// Deletes rows of one person, a bounded number of facts at a time; empty but for
+    /// [`Erase::Delete`].
+    pub(crate) erase_sql: &'static str,
 }
 
 impl Table {
@@ -91,19 +100,20 @@ impl Table {
         name: &'static str,
         kind: TableKind,
         about: &'static str,
-        subject: &'static str,
+        subjects: &'static [&'static str],
         purpose: &'static str,
         retain: &'static str,
         erase: Erase,
         columns: &'static [Column],
         reads: (&'static str, &'static str, &'static str),
+        erase_sql: &'static str,
     ) -> Self {
         let (digest_sql, page_sql, nameless_sql) = reads;
         Self {
             name,
             kind,
             about,
-            subject,
+            subjects,
             purpose,
             retain,
             erase,
@@ -111,11 +121,26 @@ impl Table {
             digest_sql,
             page_sql,
             nameless_sql,
+            erase_sql,
         }
     }
 }
 
-/// Declares a room's tables as `pub const TABLES`.
+impl Table {
+    /// The statement that deletes rows of a person, for the check of all statements.
+    pub(crate) fn erase_statement(&self) -> Option<Statement> {
+        let Self { name, erase_sql: text, .. } = *self;
+        let kind = match self.kind {
+            TableKind::Fact => StatementKind::Fact,
+            TableKind::Upkeep => StatementKind::Upkeep,
+            TableKind::Log => return None,
+        };
+        (!text.is_empty()).then_some(Statement { name: "erase", kind, text, table: name })
+    }
+}
+
+/// Declares a room's tables as `pub const TABLES`. A table that is about several persons names all
+/// their columns: `subject = "buyer" | "seller"`.
 ///
 /// ```
 /// spine::tables! {
@@ -131,7 +156,7 @@ impl Table {
 #[macro_export]
 macro_rules! tables {
     ($($(#[doc = $about:literal])+ $name:ident: $kind:ident {
-        subject = $subject:literal, purpose = $purpose:literal, retain = $retain:literal,
+        subject = $($subject:literal)|+, purpose = $purpose:literal, retain = $retain:literal,
         erase = $erase:ident $(($why:literal))?,
         columns { $($column:ident: $data:ident),+ $(,)? }
     })+) => {
@@ -141,7 +166,7 @@ macro_rules! tables {
             ::core::stringify!($name),
             $crate::tables!(@kind $kind),
             ::core::concat!($($about),+),
-            $subject,
+            $crate::tables!(@subjects $($subject)+),
             $purpose,
             $retain,
             $crate::tables!(@erase $erase $($why)?),
@@ -150,13 +175,17 @@ macro_rules! tables {
                 kind: $crate::DataKind::$data,
             }),+],
             $crate::tables!(@digest $kind $name $($column)+),
+            $crate::tables!(@wipe $kind $erase $name $($subject)+),
         )),+];
     };
+    (@subjects "") => { &[] };
+    (@subjects $($subject:literal)+) => { &[$($subject),+] };
     (@kind fact) => { $crate::TableKind::Fact };
     (@kind upkeep) => { $crate::TableKind::Upkeep };
     (@kind log) => { $crate::TableKind::Log };
     (@erase delete) => { $crate::Erase::Delete };
-    (@erase blank) => { $crate::Erase::Blank };
+    (@erase delete_in $consumer:literal) => { $crate::Erase::DeleteIn($consumer) };
+    (@erase blank_in $consumer:literal) => { $crate::Erase::BlankIn($consumer) };
     (@erase keep $why:literal) => { $crate::Erase::Keep($why) };
     (@digest fact $name:ident $first:ident $($column:ident)*) => {
         (
@@ -177,4 +206,19 @@ macro_rules! tables {
         )
     };
     (@digest $kind:ident $name:ident $($column:ident)+) => { ("", "", "") };
+    (@wipe fact delete $name:ident $first:literal $($subject:literal)*) => {
+        ::core::concat!(
+            "DELETE FROM ", ::core::stringify!($name), " WHERE id IN (SELECT id FROM ",
+            ::core::stringify!($name), " WHERE ", $first, " = $1",
+            $(" OR ", $subject, " = $1",)*
+            " ORDER BY id LIMIT $2) RETURNING id"
+        )
+    };
+    (@wipe upkeep delete $name:ident $first:literal $($subject:literal)*) => {
+        ::core::concat!(
+            "DELETE FROM ", ::core::stringify!($name), " WHERE ", $first, " = $1"
+            $(, " OR ", $subject, " = $1")*
+        )
+    };
+    (@wipe $kind:ident $erase:ident $name:ident $($subject:literal)+) => { "" };
 }

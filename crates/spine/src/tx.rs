@@ -443,17 +443,15 @@ impl Upkeep {
     }
 }
 
-/// An error that may come of the spine, so that [`transact!`](crate::transact) knows when another
-/// try has hope.
-pub trait FromSpine {
-    /// The spine's error inside, if it is one.
-    fn spine(&self) -> Option<&Error>;
-}
-
-impl FromSpine for Error {
-    fn spine(&self) -> Option<&Error> {
-        Some(self)
-    }
+/// Whether the whole transaction may be tried again with hope: somewhere in the chain of what
+/// caused the failure, the database was busy.
+#[doc(hidden)]
+#[must_use]
+pub fn is_busy(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        error.downcast_ref::<Error>().is_some_and(Error::is_busy)
+            || error.downcast_ref::<store::Error>().is_some_and(store::Error::is_busy)
+    })
 }
 
 /// Waits before another try: a random part of 4 ms, doubled with each try.
@@ -486,8 +484,7 @@ macro_rules! transact {
             tries += 1;
             match outcome {
                 Err(error)
-                    if tries < $crate::private::TX_TRIES
-                        && $crate::FromSpine::spine(&error).is_some_and($crate::Error::is_busy) =>
+                    if tries < $crate::private::TX_TRIES && $crate::private::is_busy(&error) =>
                 {
                     $crate::private::back_off($ctx, tries).await;
                 }

@@ -13,7 +13,6 @@ use kernel::Secret;
 use web::api::{Access, Operation, operations};
 use web::testing::Client;
 
-use crate::command::serve::{console_routes, door_routes};
 use crate::demo::throw_away;
 use crate::house::House;
 
@@ -110,9 +109,9 @@ async fn visitors(
 /// One line for each operation: who is let in.
 async fn matrix(house: &House, console: bool) -> String {
     let (assembled, app) = if console {
-        (console_routes(house).unwrap(), house.console_app("https://localhost:8444"))
+        (house.console_routes().unwrap(), house.console_app("https://localhost:8444"))
     } else {
-        (door_routes(house).unwrap(), house.shop_app())
+        (house.door_routes().unwrap(), house.shop_app())
     };
     let origin = app.site.public_url.clone();
     let operations = operations(&assembled.document).unwrap();

@@ -11,3 +11,15 @@ spine::events! {
         plain { epoch: i64, rewrapped: u64 } sealed {} retain_days = 3650, ocsf = 6003
     }
 }
+
+/// The keys' events. The vault itself keeps its tables in a database of its own.
+pub(crate) const ROOM: spine::Room = spine::Room {
+    name: "vault",
+    number: 3,
+    tables: &[],
+    events: EVENTS,
+    migrations: &[],
+    statements: &[],
+    consumers: &[],
+    obeys: &[],
+};

@@ -10,7 +10,7 @@ use access::{Access, Services};
 use anyhow::Context as _;
 use identity::{Identity, Outbox, SessionCallers};
 use kernel::{AccountId, Actor, Clock, Ctx, Entropy, Secret, SystemClock, SystemEntropy};
-use spine::{EventSpec, Migration, Spine, Statement, Table};
+use spine::Spine;
 use store::{Db, Options};
 use vault::{Root, Vault};
 use watch::Watch;
@@ -19,6 +19,7 @@ use web::{App, BoxFuture, Caller, Callers, Csrf, Problem, Service, Site};
 
 use crate::config::{self, Config, Loaded, Mode, RootKind};
 use crate::node::Node;
+use crate::rooms::rooms;
 
 /// The opened house.
 pub(crate) struct House {
@@ -48,41 +49,6 @@ impl Default for Nature {
     fn default() -> Self {
         Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
     }
-}
-
-/// Every table of every room.
-pub(crate) fn tables() -> Vec<Table> {
-    [spine::TABLES, identity::TABLES, access::TABLES, watch::TABLES].concat()
-}
-
-/// Every kind of event of every room.
-pub(crate) fn events() -> Vec<EventSpec> {
-    [
-        spine::EVENTS,
-        identity::EVENTS,
-        access::EVENTS,
-        watch::EVENTS,
-        console::EVENTS,
-        crate::events::EVENTS,
-    ]
-    .concat()
-}
-
-/// Every migration of every room.
-pub(crate) fn migrations() -> Vec<Migration> {
-    [spine::MIGRATIONS, identity::MIGRATIONS, access::MIGRATIONS, watch::MIGRATIONS].concat()
-}
-
-/// Every statement of every room.
-pub(crate) fn statements() -> Vec<Statement> {
-    [
-        spine::statements(),
-        identity::statements(),
-        access::statements(),
-        watch::statements(),
-        console::statements(),
-    ]
-    .concat()
 }
 
 /// Where the house's files are.
@@ -160,7 +126,8 @@ impl House {
     /// Opens the house on a database that has this program's schema.
     pub(crate) async fn open(loaded: Loaded) -> anyhow::Result<Self> {
         let db = loaded.open_database().await?;
-        let missing = store::pending(&db, &migrations()).await?;
+        let rooms = rooms()?;
+        let missing = store::pending(&db, &rooms.migrations()).await?;
         if let Some(first) = missing.first() {
             anyhow::bail!(
                 "the database lacks {} steps of this program's schema, from {} on: run \
@@ -170,7 +137,7 @@ impl House {
             );
         }
         // A column that nobody declared would be neither digested nor erased.
-        spine::check_schema(&db, &tables(), &[])
+        spine::check_schema(&db, &rooms.tables(), &[])
             .await
             .context("the schema is not the declared one")?;
         let config = loaded.vault_config(&Nature::default())?;
@@ -197,7 +164,7 @@ impl House {
             entropy: Arc::clone(&entropy),
             sealer: Arc::new(vault.clone()),
             signer: Arc::new(vault.notary(config.log_name())?),
-            tables: tables(),
+            tables: rooms()?.tables(),
             node_dir,
             node: config.data.node.clone(),
         });

@@ -1,5 +1,5 @@
-//! Stagedoor: the security of a live shop in one program. This is the command line; `house` puts the
-//! rooms together, `command/` has a file for each command, `demo/` the demonstration.
+//! Stagedoor: the security of a live shop in one program. This is the command line; `rooms` names
+//! the rooms, `house` opens them, `command/` has a file for each command, `demo/` the demonstration.
 
 mod cli;
 mod command;
@@ -12,6 +12,7 @@ mod house;
 mod log_http;
 mod node;
 mod out;
+mod rooms;
 #[cfg(test)]
 mod simulation;
 mod tasks;

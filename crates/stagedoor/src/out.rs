@@ -66,12 +66,10 @@ pub(crate) fn progress_done() {
 pub(crate) fn failed(error: &anyhow::Error) {
     let mut chain: Vec<String> = error.chain().map(ToString::to_string).collect();
     if let Some(refusal) = refusal(error) {
-        let fields = refusal.fields().into_iter();
-        chain.push(refusal.detail());
+        let refused = refusal.refused();
+        let fields = refused.fields.into_iter();
+        chain.push(refused.detail);
         chain.extend(fields.map(|wrong| format!("{}: {}", wrong.field, wrong.detail)));
-    }
-    if let Some(access::Error::Fields(fields)) = error.downcast_ref() {
-        chain.extend(fields.iter().map(|wrong| format!("{}: {}", wrong.field, wrong.detail)));
     }
     if is_json() {
         print(

@@ -12,6 +12,7 @@ use web::feed::{Delta, Observations};
 
 use crate::config;
 use crate::house::House;
+use crate::rooms::rooms;
 
 /// How often the feed is told that the source of truth answers.
 const BEAT: Duration = Duration::from_secs(1);
@@ -19,10 +20,6 @@ const BEAT: Duration = Duration::from_secs(1);
 const TEND: Duration = Duration::from_secs(60);
 /// How far back ended sessions are looked for: longer than a transaction may take.
 const LOOK_BACK: Duration = Duration::from_secs(60);
-/// Steps of sweeping in one round: what ends within a minute is deleted within a minute.
-const SWEEPS_MAX: usize = 50;
-/// Days that the keys of persons unknown are kept.
-const UNKNOWN_DAYS: i64 = 90;
 
 /// The running tasks.
 pub(crate) struct Tasks {
@@ -44,9 +41,12 @@ impl Tasks {
                      looked into; `stagedoor audit verify` says more");
             }
         });
-        tasks.consume(house, house.watch.clone());
-        tasks.consume(house, identity::Responses(house.identity.clone()));
-        tasks.consume(house, access::Responses::new(house.access.clone()));
+        let consumers = house.consumers();
+        let names: Vec<&'static str> = consumers.iter().map(|consumer| consumer.name()).collect();
+        rooms()?.check_consumers(&names)?;
+        for consumer in consumers {
+            tasks.consume(house, consumer);
+        }
         tasks.every(BEAT, Arc::clone(house), beat);
         tasks.every(TEND, Arc::clone(house), tend);
         tasks.follow(house);
@@ -55,9 +55,9 @@ impl Tasks {
         Ok(tasks)
     }
 
-    fn consume(&self, house: &House, consumer: impl Consumer + 'static) {
+    fn consume(&self, house: &House, consumer: Box<dyn Consumer>) {
         let (spine, stop) = (house.spine.clone(), self.stop.clone());
-        self.tracker.spawn(async move { spine::run_consumer(spine, &consumer, stop).await });
+        self.tracker.spawn(async move { spine::run_consumer(spine, &*consumer, stop).await });
     }
 
     fn every<F>(&self, span: Duration, house: Arc<House>, work: fn(Arc<House>) -> F)
@@ -182,24 +182,10 @@ async fn follow(house: &House, known: &mut HashSet<([u8; 16], i64)>) -> anyhow::
 }
 
 async fn tend(house: Arc<House>) -> anyhow::Result<()> {
-    house.vault.tend().await?;
-    house.publish_keys()?;
-    house.access.tend().await?;
-    let ctx = house.spine.system_ctx("tend");
-    for _ in 0..SWEEPS_MAX {
-        if house.identity.sweep(&ctx).await? == identity::SweptRows::default() {
-            break;
+    for (chore, done) in house.chores() {
+        if let Err(error) = done.await {
+            tracing::warn!(chore, error = %format!("{error:#}"), "upkeep failed; it goes on");
         }
     }
-    house.vault.retire_days(ctx.now.day() - UNKNOWN_DAYS).await?;
-    let mut kept: Vec<(String, u32)> = crate::house::events()
-        .iter()
-        .map(|spec| (spec.kind.to_owned(), spec.retain_days))
-        .collect();
-    for kind in house.access.kinds().iter() {
-        kept.push((kind.name.clone(), kind.retain_days));
-    }
-    house.spine.retire_bodies(kept, ctx.now).await?;
-    house.watch.retire().await?;
     Ok(())
 }

@@ -2,11 +2,9 @@
 //! spine on either database. Nothing in it sleeps, nothing is left behind.
 //!
 //! ```no_run
-//! fn room() -> testkit::Room {
-//!     testkit::Room { migrations: vec![], tables: vec![], statements: vec![] }
-//! }
+//! const ROOMS: &[spine::Room] = &[]; // yours: `&[wish::ROOM]`
 //!
-//! testkit::on_both! { room;
+//! testkit::on_both! { ROOMS;
 //!     async fn a_use_case(world: &testkit::World) {
 //!         let ctx = world.ctx(kernel::Actor::Nobody);
 //!         assert_eq!(ctx.now, world.now());
@@ -24,14 +22,14 @@ mod world;
 pub use attack::Copy;
 pub use clock::{SeededEntropy, TestClock};
 pub use database::{postgres_url, with_postgres};
-pub use world::{Room, World};
+pub use world::World;
 
-/// Runs an async test in a world on SQLite, and again in one on PostgreSQL. `room` is a function
-/// that gives the [`Room`] whose tables the world has. The world's type may be written as it is
-/// imported: `&World` or `&testkit::World`.
+/// Runs an async test in a world on SQLite, and again in one on PostgreSQL. The first
+/// word is the list of [rooms](spine::Room) that the world has beside the spine. The world's type may
+/// be written as it is imported: `&World` or `&testkit::World`.
 #[macro_export]
 macro_rules! on_both {
-    ($room:expr; $($(#[$meta:meta])* async fn $name:ident($world:ident: &$type:ty) $body:block)+) => {
+    ($rooms:expr; $($(#[$meta:meta])* async fn $name:ident($world:ident: &$type:ty) $body:block)+) => {
         $(
             $(#[$meta])*
             mod $name {
@@ -43,12 +41,12 @@ macro_rules! on_both {
 
                 #[test]
                 fn sqlite() {
-                    $crate::World::run_sqlite($room(), async |world| body(world).await);
+                    $crate::World::run_sqlite($rooms, async |world| body(world).await);
                 }
 
                 #[test]
                 fn postgres() {
-                    $crate::World::run_postgres($room(), async |world| body(world).await);
+                    $crate::World::run_postgres($rooms, async |world| body(world).await);
                 }
             }
         )+

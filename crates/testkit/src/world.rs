@@ -5,24 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::{AccountId, Actor, Clock, Ctx, Entropy, Origin, Timestamp};
-use spine::{Migration, Parts, Spine, Statement, Table};
+use spine::{Parts, Room, Rooms, Spine, Table};
 use store::{Db, Options};
 use tempfile::TempDir;
 use vault::{Config, Root, Vault};
 
 use crate::database::Scratch;
 use crate::{SeededEntropy, TestClock};
-
-/// What a room brings into a world.
-#[derive(Debug, Default)]
-pub struct Room {
-    /// Its migrations.
-    pub migrations: Vec<Migration>,
-    /// Its tables.
-    pub tables: Vec<Table>,
-    /// Its statements, which are checked against both databases when the world begins.
-    pub statements: Vec<Statement>,
-}
 
 /// A world on one database.
 pub struct World {
@@ -51,11 +40,11 @@ impl World {
     ///
     /// # Panics
     /// Where the test does, or the schema is not the declared one.
-    pub fn run_sqlite(room: Room, test: impl AsyncFnOnce(&Self)) {
+    pub fn run_sqlite(rooms: &[Room], test: impl AsyncFnOnce(&Self)) {
         runtime().block_on(async {
             let dir = TempDir::new().expect("a folder");
             let url = format!("sqlite://{}", dir.path().join("data.db").display());
-            let world = Self::build(room, dir, url).await;
+            let world = Self::build(rooms, dir, url).await;
             test(&world).await;
             world.spine.close().await;
         });
@@ -66,19 +55,19 @@ impl World {
     ///
     /// # Panics
     /// Where the test does, where the schema is not the declared one, or no server answers.
-    pub fn run_postgres(room: Room, test: impl AsyncFnOnce(&Self)) {
+    pub fn run_postgres(rooms: &[Room], test: impl AsyncFnOnce(&Self)) {
         runtime().block_on(async {
             let Some(mut scratch) = Scratch::open().await else { return };
             let url = scratch.make().await;
             let dir = TempDir::new().expect("a folder");
-            let world = Self::build(room, dir, url).await;
+            let world = Self::build(rooms, dir, url).await;
             test(&world).await;
             world.spine.close().await;
             scratch.drop_all().await;
         });
     }
 
-    async fn build(room: Room, dir: TempDir, database_url: String) -> Self {
+    async fn build(rooms: &[Room], dir: TempDir, database_url: String) -> Self {
         let clock = Arc::new(TestClock::default());
         let entropy = Arc::new(SeededEntropy::new(7));
         let config = Config::new(
@@ -89,15 +78,12 @@ impl World {
             Arc::clone(&entropy) as Arc<dyn Entropy>,
         );
         let vault = Vault::init(config).await.expect("a new vault");
-        let mut tables = spine::TABLES.to_vec();
-        tables.extend(room.tables);
-        let mut migrations = spine::MIGRATIONS.to_vec();
-        migrations.extend(room.migrations);
-        let mut statements = spine::statements();
-        statements.extend(room.statements);
+        let rooms = Rooms::new(rooms).expect("rooms that fit together");
+        let tables = rooms.tables();
         let db = Db::open(&Options::new(database_url.clone())).await.expect("a database");
-        store::migrate(&db, &migrations, clock.now()).await.expect("its schema");
-        spine::check_schema(&db, &tables, &statements).await.expect("the declared schema");
+        store::migrate(&db, &rooms.migrations(), clock.now()).await.expect("its schema");
+        let checked = spine::check_schema(&db, &tables, &rooms.statements()).await;
+        checked.expect("the declared schema");
         let spine = spine_on(&dir, db, &vault, &clock, &entropy, &tables);
         spine.sequence().await.expect("an empty log");
         Self { clock, entropy, vault, spine, database_url, tables, dir }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use kernel::{Kind, Refusal};
+use kernel::{Kind, Refusal, Refused};
 use spine::SealError;
 use thiserror::Error;
 
@@ -121,62 +121,35 @@ pub enum Error {
 }
 
 impl Refusal for Error {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Store(error) => kind_of_store(error),
-            Self::File { .. } | Self::WornOut | Self::Stopping => Kind::Unavailable,
-            Self::WeakPassphrase { .. } | Self::TooMany { .. } => Kind::Invalid,
-            Self::RootRefused => Kind::Forbidden,
-            Self::Erased | Self::UnknownSigner => Kind::NotFound,
-            Self::Exists
-            | Self::Missing { .. }
-            | Self::Pending(_)
-            | Self::Fixed(_)
-            | Self::NotErasable
-            | Self::Raced => Kind::Conflict,
-            Self::Token(_) => Kind::Unauthenticated,
-            Self::Exposed { .. }
-            | Self::Malformed { .. }
-            | Self::Mismatch
-            | Self::EpochGone { .. }
-            | Self::Unresolved
-            | Self::Forged
-            | Self::Primitive(_)
-            | Self::Stopped(_) => Kind::Broken,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::File { .. } => "vault.file_unavailable",
-            Self::Exposed { .. } => "vault.exposed",
-            Self::Malformed { .. } => "vault.malformed_file",
-            Self::RootRefused => "vault.root_refused",
-            Self::WeakPassphrase { .. } => "vault.weak_passphrase",
-            Self::Exists => "vault.exists",
-            Self::Missing { .. } => "vault.missing",
-            Self::Mismatch => "vault.mismatch",
-            Self::EpochGone { .. } => "vault.epoch_gone",
-            Self::Store(_) => "vault.store_unavailable",
-            Self::Erased => "vault.erased",
-            Self::Unresolved => "vault.unresolved",
-            Self::Forged => "vault.forged",
-            Self::WornOut => "vault.worn_out",
-            Self::TooMany { .. } => "vault.too_many",
-            Self::UnknownSigner => "vault.unknown_signer",
-            Self::Pending(_) => "vault.rotation_pending",
-            Self::Fixed(_) => "vault.not_rotated",
-            Self::NotErasable => "vault.not_erasable",
-            Self::Raced => "vault.raced",
-            Self::Token(_) => "vault.token_refused",
-            Self::Primitive(_) => "vault.primitive_failed",
-            Self::Stopping => "vault.stopping",
-            Self::Stopped(_) => "vault.stopped",
-        }
-    }
-
-    fn detail(&self) -> String {
-        self.to_string()
+    fn refused(&self) -> Refused {
+        use Kind::{Broken, Conflict, Forbidden, Invalid, NotFound, Unauthenticated, Unavailable};
+        let (kind, code) = match self {
+            Self::File { .. } => (Unavailable, "vault.file_unavailable"),
+            Self::Exposed { .. } => (Broken, "vault.exposed"),
+            Self::Malformed { .. } => (Broken, "vault.malformed_file"),
+            Self::RootRefused => (Forbidden, "vault.root_refused"),
+            Self::WeakPassphrase { .. } => (Invalid, "vault.weak_passphrase"),
+            Self::Exists => (Conflict, "vault.exists"),
+            Self::Missing { .. } => (Conflict, "vault.missing"),
+            Self::Mismatch => (Broken, "vault.mismatch"),
+            Self::EpochGone { .. } => (Broken, "vault.epoch_gone"),
+            Self::Store(error) => (kind_of_store(error), "vault.store_unavailable"),
+            Self::Erased => (NotFound, "vault.erased"),
+            Self::Unresolved => (Broken, "vault.unresolved"),
+            Self::Forged => (Broken, "vault.forged"),
+            Self::WornOut => (Unavailable, "vault.worn_out"),
+            Self::TooMany { .. } => (Invalid, "vault.too_many"),
+            Self::UnknownSigner => (NotFound, "vault.unknown_signer"),
+            Self::Pending(_) => (Conflict, "vault.rotation_pending"),
+            Self::Fixed(_) => (Conflict, "vault.not_rotated"),
+            Self::NotErasable => (Conflict, "vault.not_erasable"),
+            Self::Raced => (Conflict, "vault.raced"),
+            Self::Token(_) => (Unauthenticated, "vault.token_refused"),
+            Self::Primitive(_) => (Broken, "vault.primitive_failed"),
+            Self::Stopping => (Unavailable, "vault.stopping"),
+            Self::Stopped(_) => (Broken, "vault.stopped"),
+        };
+        Refused::new(kind, code, self.to_string())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::events;
 use crate::room::Watch;
 use crate::rule::{Rule, Severity};
-use crate::subject::{about, columns, is_alive, open, subject_of};
+use crate::subject::{about, columns, open, subject_of};
 use crate::word::words;
 
 spine::sql! {
@@ -311,7 +311,7 @@ impl Watch {
             return Err(Error::Closed);
         }
         self.sealer().resolve(&[alert.subject, Subject::House]).await?;
-        let alive = is_alive(self.sealer(), alert.subject, ctx.entropy())?;
+        let alive = self.sealer().is_alive(alert.subject, ctx.entropy())?;
         let subject = if alive { alert.subject } else { Subject::House };
         Ok((alert, subject))
     }

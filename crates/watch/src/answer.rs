@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use kernel::{AccountId, Ctx, SessionId, Timestamp};
 use spine::{
-    ActionKind, FromRow, Place, ResponseRequested, Row, SealError, StoreError, Subject, Tx, args,
-    transact,
+    ActionKind, FromRow, Meets, Place, ResponseRequested, Row, SealError, StoreError, Subject, Tx,
+    args, transact,
 };
 
 use crate::alert::AlertId;
@@ -18,7 +18,7 @@ use crate::engine::Mark;
 use crate::error::Error;
 use crate::room::Watch;
 use crate::seen::{account_mark, client_mark};
-use crate::subject::{SealedTarget, columns, is_alive, open, subject_of};
+use crate::subject::{SealedTarget, columns, open, subject_of};
 use crate::word::words;
 
 spine::sql! {
@@ -84,19 +84,6 @@ impl From<Withheld> for AnswerState {
             Withheld::Stopped => Self::Stopped,
             Withheld::Allowed => Self::Allowed,
         }
-    }
-}
-
-/// The word of an action, as in events.
-#[must_use]
-pub(crate) const fn action_word(action: ActionKind) -> &'static str {
-    match action {
-        ActionKind::EndSessions => "end_sessions",
-        ActionKind::EndSession => "end_session",
-        ActionKind::StepUp => "step_up",
-        ActionKind::BlockClient => "block_client",
-        ActionKind::UnblockClient => "unblock_client",
-        ActionKind::Alert => "alert",
     }
 }
 
@@ -193,16 +180,12 @@ pub struct Ask {
 impl Ask {
     /// An ask of a person, checked: that it names what its action needs, and ends.
     fn check(&self, now: Timestamp) -> Result<(), Error> {
-        let missing = match self.action {
-            ActionKind::EndSessions | ActionKind::StepUp => {
-                self.account.is_none().then_some("account")
-            }
-            ActionKind::EndSession if self.account.is_none() => Some("account"),
-            ActionKind::EndSession => self.session.is_none().then_some("session"),
-            ActionKind::BlockClient | ActionKind::UnblockClient => {
-                self.address.is_none().then_some("address")
-            }
-            ActionKind::Alert => {
+        let account = self.account.is_none().then_some("account");
+        let missing = match self.action.meets() {
+            Meets::Account => account,
+            Meets::Session => account.or_else(|| self.session.is_none().then_some("session")),
+            Meets::Client => self.address.is_none().then_some("address"),
+            Meets::Nobody => {
                 return Err(Error::field("action", "is nothing that a room could do"));
             }
         };
@@ -244,7 +227,7 @@ impl Watch {
         let ctx = tx.ctx().clone();
         ask.check(ctx.now)?;
         let nobody = || Error::field("account", "is no account of this house");
-        match is_alive(self.sealer(), ask.subject(ctx.now), ctx.entropy()) {
+        match self.sealer().is_alive(ask.subject(ctx.now), ctx.entropy()) {
             Ok(true) => {}
             Ok(false) | Err(SealError::Unresolved) => return Err(nobody()),
             Err(error) => return Err(error.into()),
@@ -280,7 +263,7 @@ impl Watch {
     ) -> Result<bool, spine::Error> {
         let Some(mark) = self.target_mark(ask) else { return Ok(false) };
         let now = tx.ctx().now;
-        let (action, state) = (action_word(ask.action), state.as_str());
+        let (action, state) = (ask.action.as_str(), state.as_str());
         let args = args![mark.0, action, state, now, now.minus(FRESH)];
         Ok(tx.maybe::<Found>(&STANDING, args).await?.is_some())
     }
@@ -301,7 +284,7 @@ impl Watch {
         let sealed = self.sealer().seal(subject, place(id), &json, tx.ctx().entropy())?;
         let (account, day) = columns(subject);
         let alert = record.alert.map(|alert| *alert.as_bytes());
-        let (action, state) = (action_word(ask.action), record.state.as_str());
+        let (action, state) = (ask.action.as_str(), record.state.as_str());
         let rule = record.rule;
         let index = self.target_mark(ask).map(|mark| mark.0);
         let mut row = args![id.as_bytes(), alert, rule, action, state, account, day];

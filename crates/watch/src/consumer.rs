@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kernel::AccountId;
-use spine::{ActionKind, BoxFuture, Consumer, Recorded, Subject, Tx};
+use spine::{ActionKind, BoxFuture, Consumer, Meets, Recorded, Subject, Tx};
 
 use crate::alert::{AlertId, Finding};
 use crate::answer::{AnswerState, Ask, Record, Withheld};
@@ -13,17 +12,15 @@ use crate::config::Tuned;
 use crate::engine::{Fired, Mark};
 use crate::room::Watch;
 use crate::rule::{Key, Rule, Trigger};
-use crate::seen::{ERASED, KINDS, Target, account_mark, decode};
+use crate::seen::{KINDS, Target, account_mark, decode};
 use crate::state::Live;
-use crate::subject::{about, is_alive};
+use crate::subject::about;
 use crate::switch::pass_gate;
 use crate::tally::{self, Tally, spend};
 use crate::{erased, events};
 
 /// Events that one batch may tell, below what a transaction may hold. What fires beyond is counted.
 const TOLD_MAX: usize = 480;
-/// How far ahead keys of days are fetched: midnight may pass while a batch waits for the database.
-const AHEAD: Duration = Duration::from_secs(60);
 /// Stands for "and more" where a rule had more to tell than it may.
 const MORE: Mark = Mark([0xff; 16]);
 
@@ -52,20 +49,6 @@ impl Consumer for Watch {
     ) -> BoxFuture<'a, Result<(), spine::Error>> {
         Box::pin(self.take(tx, events))
     }
-
-    fn prepare<'a>(&'a self, events: &'a [Recorded]) -> BoxFuture<'a, Result<(), spine::Error>> {
-        Box::pin(async move {
-            let now = self.spine().clock().now();
-            let days = [now.day(), now.plus(AHEAD).day()].map(Subject::Day);
-            let mut subjects: Vec<Subject> =
-                events.iter().filter_map(Recorded::account).map(Subject::Account).collect();
-            subjects.extend(days);
-            subjects.push(Subject::House);
-            subjects.sort_unstable();
-            subjects.dedup();
-            Ok(self.sealer().resolve(&subjects).await?)
-        })
-    }
 }
 
 impl Watch {
@@ -80,8 +63,7 @@ impl Watch {
                 continue;
             }
             live.next_index = event.index + 1;
-            if event.kind == ERASED {
-                let account = AccountId::from_bytes(event.aggregate_id);
+            if let Some(account) = event.erased_account() {
                 self.forget(tx, &mut live, account_mark(self.vault(), account)).await?;
                 erased::note(tx, account).await?;
                 continue;
@@ -126,7 +108,7 @@ impl Watch {
             // What is about a client is no one person's.
             (_, _) => Subject::Day(now.day()),
         };
-        let alive = is_alive(self.sealer(), subject, tx.ctx().entropy())?;
+        let alive = self.sealer().is_alive(subject, tx.ctx().entropy())?;
         let sealed_for = if alive { subject } else { Subject::House };
         let finding = Finding { rule, fired, subject: sealed_for, address: target.address };
         let alert = self.alert_within_bounds(tx, batch, &finding).await?;
@@ -253,18 +235,20 @@ fn ask(rule: &Rule, action: ActionKind, target: Target, now: kernel::Timestamp) 
         until: None,
         reason: rule.words.to_owned(),
     };
-    match action {
-        ActionKind::EndSessions | ActionKind::StepUp => ask.account = Some(target.account?),
-        ActionKind::EndSession => {
+    match action.meets() {
+        Meets::Account => ask.account = Some(target.account?),
+        Meets::Session => {
             ask.account = Some(target.account?);
             ask.session = Some(target.session?);
         }
-        ActionKind::BlockClient => {
+        // Rules let nobody in.
+        Meets::Client if action == ActionKind::UnblockClient => return None,
+        Meets::Client => {
             ask.address = Some(target.address?);
             ask.until = Some(now.plus(ttl));
         }
-        // Rules let nobody in, and to alert is no answer.
-        ActionKind::UnblockClient | ActionKind::Alert => return None,
+        // To alert is no answer.
+        Meets::Nobody => return None,
     }
     Some(ask)
 }

@@ -1,6 +1,6 @@
 //! How this room says no.
 
-use kernel::{FieldProblem, Kind, Refusal};
+use kernel::{FieldProblem, Kind, Refusal, Refused};
 use thiserror::Error as ThisError;
 
 /// Why this room refuses, or fails.
@@ -28,7 +28,7 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn field(field: &'static str, detail: impl Into<String>) -> Self {
-        Self::Invalid(FieldProblem { field, detail: detail.into() })
+        Self::Invalid(FieldProblem::new(field, detail))
     }
 }
 
@@ -45,57 +45,24 @@ impl From<spine::SealError> for Error {
 }
 
 impl Refusal for Error {
-    fn kind(&self) -> Kind {
+    fn refused(&self) -> Refused {
         match self {
-            Self::Config(_) => Kind::Broken,
-            Self::Invalid(_) => Kind::Invalid,
-            Self::NotFound => Kind::NotFound,
-            Self::Closed | Self::Already(_) => Kind::Conflict,
-            Self::Spine(error) => error.kind(),
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Config(_) => "watch.config",
-            Self::Invalid(_) => "watch.invalid",
-            Self::NotFound => "watch.not_found",
-            Self::Closed => "watch.closed",
-            Self::Already(_) => "watch.already",
-            Self::Spine(error) => error.code(),
-        }
-    }
-
-    fn detail(&self) -> String {
-        match self {
-            Self::Config(what) => format!("The configuration is refused: {what}."),
-            Self::Invalid(_) => "A field needs another value.".to_owned(),
-            Self::NotFound => "There is no such alert.".to_owned(),
-            Self::Closed => "This alert is closed already.".to_owned(),
-            Self::Already(what) => format!("Automatic answers are {what} already."),
-            Self::Spine(error) => error.detail(),
-        }
-    }
-
-    fn fields(&self) -> Vec<FieldProblem> {
-        match self {
-            Self::Invalid(problem) => vec![problem.clone()],
-            Self::Config(_) | Self::NotFound | Self::Closed | Self::Already(_) | Self::Spine(_) => {
-                Vec::new()
+            Self::Config(_) => Refused::new(Kind::Broken, "watch.config", self.to_string()),
+            Self::Invalid(field) => {
+                Refused::new(Kind::Invalid, "watch.invalid", "A field needs another value.")
+                    .with_fields([field.clone()])
             }
-        }
-    }
-}
-
-impl spine::FromSpine for Error {
-    fn spine(&self) -> Option<&spine::Error> {
-        match self {
-            Self::Spine(error) => Some(error),
-            Self::Config(_)
-            | Self::Invalid(_)
-            | Self::NotFound
-            | Self::Closed
-            | Self::Already(_) => None,
+            Self::NotFound => {
+                Refused::new(Kind::NotFound, "watch.not_found", "There is no such alert.")
+            }
+            Self::Closed => {
+                Refused::new(Kind::Conflict, "watch.closed", "This alert is closed already.")
+            }
+            Self::Already(what) => {
+                let detail = format!("Automatic answers are {what} already.");
+                Refused::new(Kind::Conflict, "watch.already", detail)
+            }
+            Self::Spine(error) => error.refused(),
         }
     }
 }

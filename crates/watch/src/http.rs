@@ -90,7 +90,7 @@ async fn list_rules(
             threshold: rule.threshold,
             window_s: rule.window_s,
             share_percent: rule.share_percent,
-            answers: rule.answers.iter().map(|a| crate::answer::action_word(*a)).collect(),
+            answers: rule.answers.iter().map(|action| action.as_str()).collect(),
             budget_per_hour: rule.budget_per_hour,
             answer_ttl_s: rule.answer_ttl_s,
             dry_run,

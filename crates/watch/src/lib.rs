@@ -110,13 +110,20 @@ pub use room::Watch;
 pub use rule::{Key, Measure, Rule, Severity, Signal, Trigger};
 pub use rules::RULES;
 pub use switch::Switch;
-pub use tables::TABLES;
 pub use tally::Tally;
 
-/// Every statement of this room.
-#[must_use]
-pub fn statements() -> Vec<spine::Statement> {
-    [
+/// What the room brings into the house.
+pub const ROOM: spine::Room = spine::Room {
+    name: "watch",
+    number: 6,
+    tables: tables::TABLES,
+    events: EVENTS,
+    migrations: &[spine::Migration {
+        version: 60_001,
+        name: "watch/0001_watch",
+        text: include_str!("../migrations/0001_watch.sql"),
+    }],
+    statements: &[
         alert::STATEMENTS,
         answer::STATEMENTS,
         erased::STATEMENTS,
@@ -124,13 +131,7 @@ pub fn statements() -> Vec<spine::Statement> {
         state::STATEMENTS,
         switch::STATEMENTS,
         tally::STATEMENTS,
-    ]
-    .concat()
-}
-
-/// This room's migrations.
-pub const MIGRATIONS: &[spine::Migration] = &[spine::Migration {
-    version: 60_001,
-    name: "watch/0001_watch",
-    text: include_str!("../migrations/0001_watch.sql"),
-}];
+    ],
+    consumers: &["watch"],
+    obeys: &[],
+};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use spine::{Sealer, Spine};
+use spine::{Consumer, Sealer, Spine};
 use tokio::sync::Mutex;
 use vault::Vault;
 
@@ -40,6 +40,12 @@ impl Watch {
         let rules = tune(&config)?;
         let live = Mutex::new(Live::new(&rules, config.keys_max));
         Ok(Self { inner: Arc::new(Inner { spine, vault, config, rules, live }) })
+    }
+
+    /// What follows the log for this room.
+    #[must_use]
+    pub fn consumers(&self) -> Vec<Box<dyn Consumer>> {
+        vec![Box::new(self.clone())]
     }
 
     /// What the operator set.

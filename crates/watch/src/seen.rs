@@ -13,9 +13,6 @@ use crate::engine::{Mark, Seen};
 use crate::net::{client_of, neighbours_of};
 use crate::rule::Signal;
 
-/// The event after which nothing of a person may be known here.
-pub(crate) const ERASED: &str = "identity.account_erased";
-
 /// What this room reads of the log.
 pub(crate) const KINDS: &[&str] = &[
     "identity.login_failed",
@@ -26,7 +23,7 @@ pub(crate) const KINDS: &[&str] = &[
     "identity.reset_requested",
     "spine.forged_events_found",
     "watch.limits_hit",
-    ERASED,
+    spine::ACCOUNT_ERASED,
 ];
 
 /// Whom an answer would meet.

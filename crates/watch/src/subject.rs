@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use kernel::{AccountId, Entropy, SessionId};
+use kernel::{AccountId, SessionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use spine::{About, Place, Row, SealError, Sealer, StoreError, Subject};
@@ -37,22 +37,6 @@ pub(crate) const fn about(
     version: i64,
 ) -> About {
     About { subject, aggregate, aggregate_id: id, version }
-}
-
-/// Whether the subject's key can still seal.
-pub(crate) fn is_alive(
-    sealer: &dyn Sealer,
-    subject: Subject,
-    entropy: &dyn Entropy,
-) -> Result<bool, SealError> {
-    let place = Place { table: "watch_alert", column: "probe", row: [0; 16] };
-    match sealer.seal(subject, place, b"", entropy) {
-        Ok(_) => Ok(true),
-        Err(SealError::Erased) => Ok(false),
-        Err(error @ (SealError::Unresolved | SealError::Forged | SealError::Unavailable)) => {
-            Err(error)
-        }
-    }
 }
 
 /// Opens a JSON value; none where its key was destroyed, or there is nothing.

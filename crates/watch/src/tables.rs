@@ -4,7 +4,7 @@ spine::tables! {
     /// An alert: one rule that had enough of one thing, however often within a day.
     watch_alert: fact {
         subject = "account", purpose = "to show attacks to a person who can judge them",
-        retain = "365 days", erase = blank,
+        retain = "365 days", erase = blank_in("watch"),
         columns {
             id: Id, version: Version, rule: Plain, severity: Plain, state: Plain, verdict: Plain,
             key_index: BlindIndex, account: Plain, day: Plain, times: Plain, amount: Plain,
@@ -14,7 +14,7 @@ spine::tables! {
     /// An answer that was asked for, would have been in dry run, or was withheld.
     watch_answer: fact {
         subject = "account", purpose = "to show what was done, by whom, why, and until when",
-        retain = "365 days", erase = blank,
+        retain = "365 days", erase = blank_in("watch"),
         columns {
             id: Id, version: Version, alert: Plain, rule: Plain, action: Plain, state: Plain,
             account: Plain, day: Plain, target_index: BlindIndex, target_sealed: Sealed,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
-use kernel::{Kind, Refusal};
+use kernel::{Kind, Refusal, Refused};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -80,13 +80,12 @@ const fn status_of(kind: Kind, has_fields: bool) -> StatusCode {
 
 impl<R: Refusal> From<R> for Problem {
     fn from(refusal: R) -> Self {
-        let kind = refusal.kind();
-        let errors: Vec<FieldError> = refusal
-            .fields()
-            .into_iter()
-            .map(|field| FieldError { field: field.field.to_owned(), detail: field.detail })
+        let Refused { kind, code, detail, fields } = refusal.refused();
+        let errors = fields.into_iter();
+        let errors = errors
+            .map(|wrong| FieldError { field: wrong.field.into_owned(), detail: wrong.detail })
             .collect();
-        let mut problem = Self::new(kind, refusal.code(), refusal.detail()).with_errors(errors);
+        let mut problem = Self::new(kind, code, detail).with_errors(errors);
         // What is our own fault or a neighbour's is logged with its chain.
         if matches!(kind, Kind::Broken | Kind::Unavailable) {
             problem.0.cause = Some(Arc::new(refusal));

@@ -8,6 +8,4 @@ spine::events! {
     Made = "made" { plain { } sealed { wish: WishId } retain_days = 90, ocsf = 3001 }
     /// An account dropped a wish.
     Dropped = "dropped" { plain { } sealed { wish: WishId } retain_days = 90, ocsf = 3001 }
-    /// Wishes of a person who was erased were deleted.
-    Erased = "erased" { plain { wishes: i64 } sealed { } retain_days = 2555, ocsf = 3001 }
 }

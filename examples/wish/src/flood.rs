@@ -1,15 +1,14 @@
 //! The rule of this room (W3): an account that makes wishes like a program is asked to step up.
 //! It follows the log, so its count moves in the transaction of its cursor: no wish counts twice.
-//! It alone writes `wish_pace`, so it also deletes there: in the order of the log, a count that is
-//! late cannot come back after an erasure (W4).
+//! It alone writes `wish_pace`, so it also deletes there (`delete_in` in `tables.rs`): in the order
+//! of the log, a count that is late cannot come back after an erasure (W4).
 
 use kernel::Timestamp;
 use spine::{
-    ActionKind, BoxFuture, Consumer, Error, Event as _, Opened, Recorded, ResponseRequested,
-    Subject, Tx, args,
+    ACCOUNT_ERASED, ActionKind, BoxFuture, Consumer, Error, Event as _, Opened, Recorded,
+    ResponseRequested, Tx, args,
 };
 
-use crate::erasure::{ACCOUNT_ERASED, erased};
 use crate::events::Made;
 use crate::room::Wishes;
 
@@ -25,47 +24,36 @@ spine::sql! {
     upkeep TEND in wish_pace = "DELETE FROM wish_pace WHERE hour < $1";
 }
 
-/// Counts wishes and asks for an answer. Run by the binary with `spine::run_consumer`.
-#[derive(Debug)]
-pub struct Flood {
-    room: Wishes,
-}
+/// Counts wishes and asks for an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Flood;
 
 impl Flood {
-    /// The rule for this room.
-    #[must_use]
-    pub const fn new(room: Wishes) -> Self {
-        Self { room }
-    }
+    /// The name of its cursor.
+    pub const NAME: &'static str = "wish.flood";
+}
 
-    async fn weigh(&self, tx: &mut Tx, event: &Recorded) -> Result<(), Error> {
-        if let Some(person) = erased(event) {
-            tx.upkeep(&FORGET, args![person.as_bytes()]).await?;
-            return Ok(());
-        }
-        // none, or closed: a person who was erased meanwhile, whom nobody can ask any more
-        let (Some(account), Opened::Whole(_)) = (event.account(), &event.sealed) else {
-            return Ok(());
-        };
-        let hour = hour_of(event.at);
-        let rows = tx.upkeep_rows(&COUNT, args![account.as_bytes(), hour]).await?;
-        let Some(row) = rows.first() else { return Ok(()) };
-        // exactly at the limit, so that the hour asks once
-        if row.int("made")? == PACE_MAX {
-            let asked = ResponseRequested {
-                action: ActionKind::StepUp,
-                rule: "wish.flood".to_owned(),
-                reason: format!("{PACE_MAX} wishes in an hour"),
-                dry_run: false,
-                account: Some(account),
-                session: None,
-                address: None,
-                until: None,
-            };
-            asked.request(tx)?;
-        }
-        Ok(())
+async fn weigh(tx: &mut Tx, event: &Recorded) -> Result<(), Error> {
+    if let Some(person) = event.erased_account() {
+        tx.upkeep(&FORGET, args![person.as_bytes()]).await?;
+        return Ok(());
     }
+    // none, or closed: a person who was erased meanwhile, whom nobody can ask any more
+    let (Some(account), Opened::Whole(_)) = (event.account(), &event.sealed) else {
+        return Ok(());
+    };
+    let rows = tx.upkeep_rows(&COUNT, args![account.as_bytes(), hour_of(event.at)]).await?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    // exactly at the limit, so that the hour asks once
+    if row.int("made")? == PACE_MAX {
+        let reason = format!("{PACE_MAX} wishes in an hour");
+        let asked = ResponseRequested {
+            account: Some(account),
+            ..ResponseRequested::new(ActionKind::StepUp, Flood::NAME, reason)
+        };
+        asked.request(tx)?;
+    }
+    Ok(())
 }
 
 impl Wishes {
@@ -87,21 +75,12 @@ const fn hour_of(moment: Timestamp) -> i64 {
 
 impl Consumer for Flood {
     fn name(&self) -> &'static str {
-        "wish.flood"
+        Self::NAME
     }
 
     fn kinds(&self) -> &'static [&'static str] {
         const KINDS: &[&str] = &[Made::SPEC.kind, ACCOUNT_ERASED];
         KINDS
-    }
-
-    fn prepare<'a>(&'a self, events: &'a [Recorded]) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async move {
-            let accounts = events.iter().filter_map(Recorded::account);
-            let subjects: Vec<Subject> = accounts.map(Subject::Account).collect();
-            let sealer = self.room.spine.sealer();
-            Ok(sealer.resolve(&subjects).await?)
-        })
     }
 
     fn handle<'a>(
@@ -111,7 +90,7 @@ impl Consumer for Flood {
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             for event in events {
-                self.weigh(tx, event).await?;
+                weigh(tx, event).await?;
             }
             Ok(())
         })

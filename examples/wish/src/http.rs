@@ -41,7 +41,6 @@ struct NewWish {
 #[derive(Debug, Serialize, ToSchema)]
 struct MadeWish {
     /// Its id.
-    #[schema(value_type = String)]
     id: WishId,
 }
 

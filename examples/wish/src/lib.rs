@@ -11,7 +11,6 @@
 //!
 //! **Threats.** Somebody else's session; a dump of the database; a program that fills the table.
 
-mod erasure;
 mod error;
 mod events;
 mod flood;
@@ -20,24 +19,24 @@ mod room;
 mod tables;
 mod wish;
 
-pub use erasure::Erasure;
 pub use error::Error;
-pub use events::EVENTS;
 pub use flood::Flood;
 pub use http::routes;
 pub use room::Wishes;
-pub use tables::TABLES;
 pub use wish::{Make, Wish, WishId};
 
-/// The room's migrations.
-pub const MIGRATIONS: &[spine::Migration] = &[spine::Migration {
-    version: 90_001,
-    name: "wish/0001_wishes",
-    text: include_str!("../migrations/0001_wishes.sql"),
-}];
-
-/// Every statement of the room.
-#[must_use]
-pub fn statements() -> Vec<spine::Statement> {
-    [wish::STATEMENTS, flood::STATEMENTS].concat()
-}
+/// What the room brings into the house.
+pub const ROOM: spine::Room = spine::Room {
+    name: "wish",
+    number: 90,
+    tables: tables::TABLES,
+    events: events::EVENTS,
+    migrations: &[spine::Migration {
+        version: 900_001,
+        name: "wish/0001_wishes",
+        text: include_str!("../migrations/0001_wishes.sql"),
+    }],
+    statements: &[wish::STATEMENTS, flood::STATEMENTS],
+    consumers: &[Flood::NAME],
+    obeys: &[],
+};

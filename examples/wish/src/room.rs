@@ -1,7 +1,9 @@
 //! The room itself: what its verbs work with, in one value that is cheap to clone.
 
-use spine::Spine;
+use spine::{Consumer, Spine};
 use vault::Vault;
+
+use crate::flood::Flood;
 
 /// The room. Clones share everything.
 #[derive(Clone, Debug)]
@@ -15,5 +17,11 @@ impl Wishes {
     #[must_use]
     pub const fn open(spine: Spine, vault: Vault) -> Self {
         Self { spine, vault }
+    }
+
+    /// What follows the log for this room.
+    #[must_use]
+    pub fn consumers(&self) -> Vec<Box<dyn Consumer>> {
+        vec![Box::new(Flood)]
     }
 }

@@ -12,7 +12,8 @@ spine::tables! {
     }
     /// How many wishes an account made in one hour.
     wish_pace: upkeep {
-        subject = "account", purpose = "to notice programs", retain = "two days", erase = delete,
+        subject = "account", purpose = "to notice programs", retain = "two days",
+        erase = delete_in("wish.flood"),
         columns { account: Plain, hour: Plain, made: Plain }
     }
 }

@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
+use kernel::FieldProblem;
 use kernel::{AccountId, Timestamp};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use vault::Vault;
-use web::FieldError;
 
 use super::kind::{AboutWhom, Catalogue, FIELDS_MAX, FieldSpec, FieldType, KindSpec};
 use crate::moment;
@@ -51,7 +51,6 @@ pub struct Fact {
     pub at: Option<String>,
     /// The customer's account (`usr_…`), for kinds about a customer.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
     pub account: Option<AccountId>,
     /// The shop's own reference of the customer, 1 to 128 bytes, instead of the account.
     #[serde(default)]
@@ -138,12 +137,12 @@ pub(crate) struct Checked<'a> {
 
 /// What is wrong so far, bounded.
 #[derive(Debug, Default)]
-struct Wrong(Vec<FieldError>);
+struct Wrong(Vec<FieldProblem>);
 
 impl Wrong {
     fn say(&mut self, field: String, detail: impl Into<String>) {
         if self.0.len() < ERRORS_MAX {
-            self.0.push(FieldError { field, detail: detail.into() });
+            self.0.push(FieldProblem::new(field, detail));
         }
     }
 }
@@ -156,7 +155,7 @@ pub(crate) fn check<'a>(
     batch: &'a Batch,
     kinds: &'a Catalogue,
     vault: &Vault,
-) -> Result<Vec<Checked<'a>>, Vec<FieldError>> {
+) -> Result<Vec<Checked<'a>>, Vec<FieldProblem>> {
     let mut wrong = Wrong::default();
     if batch.facts.is_empty() || batch.facts.len() > BATCH_MAX {
         wrong.say("facts".to_owned(), "must hold 1 to 500 facts: send more in another batch");

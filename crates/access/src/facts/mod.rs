@@ -9,13 +9,13 @@ mod store;
 
 use std::collections::{BTreeMap, HashMap};
 
+use kernel::FieldProblem;
 use kernel::{AccountId, Ctx, EventId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 use spine::{About, SealError, Subject, Tx, transact};
 use utoipa::ToSchema;
 use vault::Place;
-use web::FieldError;
 
 pub(crate) use self::store::STATEMENTS;
 pub use check::{Batch, Fact, Fields};
@@ -36,7 +36,6 @@ pub struct Taken {
     /// The shop's id of it.
     pub id: String,
     /// The event that tells it.
-    #[schema(value_type = String)]
     pub event: EventId,
 }
 
@@ -186,7 +185,7 @@ impl Access {
     fn refuse_skew(&self, fresh: &[&Checked<'_>], now: Timestamp) -> Result<(), Error> {
         let config = &self.config().facts;
         let (first, last) = (now.minus(config.behind_max()), now.plus(config.ahead_max()));
-        let wrong: Vec<FieldError> = fresh
+        let wrong: Vec<FieldProblem> = fresh
             .iter()
             .filter_map(|fact| {
                 let at = fact.at?;
@@ -198,7 +197,7 @@ impl Access {
                     return None;
                 };
                 let field = format!("facts[{}].at", fact.place);
-                Some(FieldError { field, detail: detail.to_owned() })
+                Some(FieldProblem::new(field, detail))
             })
             .collect();
         if wrong.is_empty() { Ok(()) } else { Err(Error::Fields(wrong)) }
@@ -217,12 +216,12 @@ fn no_account(fact: &Checked<'_>) -> Error {
 }
 
 fn refuse_conflicts(facts: &[Checked<'_>], known: &Known) -> Result<(), Error> {
-    let wrong: Vec<FieldError> = facts
+    let wrong: Vec<FieldProblem> = facts
         .iter()
         .filter(|fact| known.get(&fact.index).is_some_and(|(body, _)| *body != fact.body))
-        .map(|fact| FieldError {
-            field: format!("facts[{}].id", fact.place),
-            detail: "was used before for a fact with other contents".to_owned(),
+        .map(|fact| {
+            let detail = "was used before for a fact with other contents";
+            FieldProblem::new(format!("facts[{}].id", fact.place), detail)
         })
         .collect();
     if wrong.is_empty() { Ok(()) } else { Err(Error::FactConflict(wrong)) }

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use access::{Block, BlockSource, Error, ResponseApplied, Responses};
+use access::{Block, BlockSource, Error, ResponseApplied};
 use kernel::{Actor, Timestamp};
 use spine::{ActionKind, Consumer as _, ResponseRequested, Subject};
 use testkit::World;
 use tokio::task::JoinSet;
 use web::feed::Delta;
 
-use crate::place::{Place, net, operator, room, rows_are_as_told, told};
+use crate::place::{Place, ROOMS, net, operator, rows_are_as_told, told};
 
 fn block(text: &str, until: Option<Timestamp>) -> Block {
     Block {
@@ -51,7 +51,7 @@ async fn ask(world: &World, action: ActionKind, client: &str, dry_run: bool) {
 /// Obeys, and gives everything that was done so far, in no order: one batch has none.
 async fn obey(world: &World, place: &Place) -> Vec<String> {
     world.spine.sequence().await.unwrap();
-    let responses = Responses::new(place.access.clone());
+    let responses = spine::Obedience(place.access.clone());
     assert_eq!(responses.kinds(), ["watch.response_requested"]);
     world.spine.consume(&responses).await.unwrap();
     let events = told(world, "access.response_applied").await;
@@ -62,7 +62,7 @@ async fn obey(world: &World, place: &Place) -> Vec<String> {
     done
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // A4
     async fn blocked_listed_extended_lifted(world: &testkit::World) {
         let place = Place::new(world);
@@ -173,7 +173,7 @@ testkit::on_both! { room;
 // A5
 #[test]
 fn an_operator_is_not_locked_out_and_bad_wishes_are_named() {
-    World::run_sqlite(room(), async |world| {
+    World::run_sqlite(ROOMS, async |world| {
         let place = Place::with(world, |parts| {
             parts.config.block.never = vec![net("198.51.100.0/24")];
         });

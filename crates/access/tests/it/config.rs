@@ -5,7 +5,7 @@ use testkit::World;
 use tokio::task::JoinSet;
 use web::feed::{Access as Who, Delta, PathRule, Subscription, Update};
 
-use crate::place::{Place, operator, room, told};
+use crate::place::{Place, ROOMS, operator, told};
 
 const SHOP: &str = r#"
 [own]
@@ -59,7 +59,7 @@ async fn next_routes(feed: &mut Subscription) -> usize {
     }
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // A2, A4
     async fn applied_changed_and_put_back(world: &testkit::World) {
         let place = Place::new(world);
@@ -142,7 +142,7 @@ testkit::on_both! { room;
 // A1
 #[test]
 fn a_mistake_changes_nothing() {
-    World::run_sqlite(room(), async |world| {
+    World::run_sqlite(ROOMS, async |world| {
         let place = Place::new(world);
         place.access.apply(&operator(world), &config(SHOP), None).await.unwrap();
         let mut wrong = config(SHOP);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use testkit::World;
 use web::testing::{Answer, Client};
 
-use crate::place::{Place, operator, room, told};
+use crate::place::{Place, ROOMS, operator, told};
 
 /// A problem without its request id, for a snapshot.
 fn problem(answer: &Answer) -> String {
@@ -30,7 +30,7 @@ fn service(place: &Place, world: &World, key: &str) -> Client {
 
 #[test]
 fn the_table_of_operations() {
-    World::run_sqlite(room(), async |world| {
+    World::run_sqlite(ROOMS, async |world| {
         let place = Place::new(world);
         let all = web::api::assemble("Stagedoor", "0", [access::routes(place.access)]).unwrap();
         let lines: Vec<String> = all
@@ -46,7 +46,7 @@ fn the_table_of_operations() {
 
 #[test]
 fn facts_over_http() {
-    World::run_sqlite(room(), async |world| {
+    World::run_sqlite(ROOMS, async |world| {
         let place = Place::new(world);
         let key = place.key(world, &["facts"]).await;
         let mut client = service(&place, world, &key);
@@ -84,7 +84,7 @@ fn facts_over_http() {
 
 #[test]
 fn blocks_and_services_over_http() {
-    World::run_sqlite(room(), async |world| {
+    World::run_sqlite(ROOMS, async |world| {
         let place = Place::new(world);
         let mut support = place.staff(world, "support");
         let block = json!({ "net": "198.51.100.7", "for_s": 600, "reason": "sprays passwords" });
@@ -133,7 +133,7 @@ fn blocks_and_services_over_http() {
 
 #[test]
 fn the_configuration_is_shown() {
-    World::run_sqlite(room(), async |world| {
+    World::run_sqlite(ROOMS, async |world| {
         let place = Place::new(world);
         let config = crate::config::config(
             "[[upstream]]\nname = \"shop\"\naddress = \"http://127.0.0.1:3000\"\n",
@@ -151,7 +151,7 @@ fn the_configuration_is_shown() {
 /// Every operation with no credentials, a customer's, a service's, and a role that is not enough.
 #[test]
 fn every_door_is_shut_to_the_wrong_ones() {
-    World::run_sqlite(room(), async |world| {
+    World::run_sqlite(ROOMS, async |world| {
         let place = Place::new(world);
         let key = place.key(world, &["reports"]).await;
         let all = web::api::assemble("t", "0", [access::routes(place.access.clone())]).unwrap();

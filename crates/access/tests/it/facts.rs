@@ -14,7 +14,7 @@ use spine::{Opened, Subject};
 use testkit::World;
 use tokio::task::JoinSet;
 
-use crate::place::{Place, References, room, told};
+use crate::place::{Place, ROOMS, References, told};
 
 fn batch(facts: Value) -> Batch {
     serde_json::from_value(json!({ "facts": facts })).expect("a batch")
@@ -43,10 +43,10 @@ fn fields(error: &Error) -> Vec<(String, String)> {
     let (Error::Fields(errors) | Error::FactConflict(errors)) = error else {
         panic!("{error:?}");
     };
-    errors.iter().map(|error| (error.field.clone(), error.detail.clone())).collect()
+    errors.iter().map(|error| (error.field.to_string(), error.detail.clone())).collect()
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // A8, A9
     async fn a_fact_becomes_an_event_of_its_customer(world: &testkit::World) {
         let place = Place::new(world);
@@ -249,7 +249,7 @@ testkit::on_both! { room;
 /// Every wrong form, each named by its path. One database is enough: nothing is written.
 #[test]
 fn wrong_forms_are_named() {
-    World::run_sqlite(room(), async |world| {
+    World::run_sqlite(ROOMS, async |world| {
         let place = Place::new(world);
         let person = world.person().await;
         let with = |change: &dyn Fn(&mut Value)| {
@@ -326,7 +326,7 @@ fn any_value_is_taken_or_refused_by_name() {
         "",
     ]);
     let some = prop::collection::btree_map(name, value, 0..8);
-    World::run_sqlite(room(), async |world| {
+    World::run_sqlite(ROOMS, async |world| {
         let place = Place::new(world);
         let mut runner = TestRunner::deterministic();
         for round in 0..400 {

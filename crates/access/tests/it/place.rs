@@ -12,13 +12,7 @@ use web::testing::{Client, ORIGIN_URL};
 use web::{App, BoxFuture, Caller, Callers, Csrf, Problem, Service, Site};
 
 /// What the room brings.
-pub(crate) fn room() -> testkit::Room {
-    testkit::Room {
-        migrations: access::MIGRATIONS.to_vec(),
-        tables: access::TABLES.to_vec(),
-        statements: access::statements(),
-    }
-}
+pub(crate) const ROOMS: &[spine::Room] = &[access::ROOM];
 
 pub(crate) fn net(text: &str) -> Net {
     text.parse().expect("a network")

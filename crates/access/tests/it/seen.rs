@@ -8,7 +8,7 @@ use access::{FloodObserved, LimitExceeded, Observer, RequestRefused};
 use tokio_util::sync::CancellationToken;
 use web::feed::{Observation, Observations, Observed};
 
-use crate::place::{Place, room, told};
+use crate::place::{Place, ROOMS, told};
 
 fn seen(client: &str, rule: &str, second: i64, count: u64) -> Observation {
     Observation { client: client.parse().unwrap(), rule: rule.to_owned(), second, count }
@@ -18,7 +18,7 @@ fn batch(seen: Vec<Observation>) -> Observed {
     Observed { seen, dropped: 0 }
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // A6
     async fn one_event_for_a_client_and_rule_in_a_minute(world: &testkit::World) {
         let place = Place::new(world);

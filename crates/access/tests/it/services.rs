@@ -6,14 +6,14 @@ use access::{Error, Mode, NewService, RevokedKeyUsed};
 use kernel::Actor;
 use tokio::task::JoinSet;
 
-use crate::place::{Place, operator, room, rows_are_as_told, told};
+use crate::place::{Place, ROOMS, operator, rows_are_as_told, told};
 
 fn new(name: &str, scopes: &[&str]) -> NewService {
     let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
     NewService { name: name.to_owned(), scopes }
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // A7
     async fn checked_used_revoked(world: &testkit::World) {
         let place = Place::new(world);
@@ -114,7 +114,7 @@ testkit::on_both! { room;
 
 #[test]
 fn names_scopes_and_numbers_are_bounded() {
-    testkit::World::run_sqlite(room(), async |world| {
+    testkit::World::run_sqlite(ROOMS, async |world| {
         let place = Place::new(world);
         let long = "x".repeat(65);
         for (name, scopes) in [

@@ -4,9 +4,9 @@
 use http::StatusCode;
 use identity::{AccountKind, AccountState, Client as With, StaffRole};
 
-use crate::house::{House, Must as _, room};
+use crate::house::{House, Must as _, ROOMS};
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // C3, C4
     async fn ending_a_session_really_ends_it(world: &testkit::World) {
         let house = House::new(world);

@@ -4,9 +4,9 @@
 use http::StatusCode;
 use identity::StaffRole;
 
-use crate::house::{House, Must as _, room};
+use crate::house::{House, Must as _, ROOMS};
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn a_check_is_told_and_an_altered_row_is_found(world: &testkit::World) {
         let house = House::new(world);
         house.customer("ada@example.test").await;

@@ -8,7 +8,7 @@ use kernel::{AccountId, EventId, KeyId, SessionId};
 use web::api::{Access, Effect};
 use web::testing::Client;
 
-use crate::house::{COOKIE, House, Must as _, PASSWORD, enter, room};
+use crate::house::{COOKIE, House, Must as _, PASSWORD, ROOMS, enter};
 
 /// An address that exists in form only: what is asked is who may ask.
 fn filled(path: &str) -> String {
@@ -49,7 +49,7 @@ async fn ask(client: &mut Client, method: &'static str, path: &str) -> (StatusCo
     (status, refused)
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn the_matrix_of_roles_and_pages(world: &testkit::World) {
         let house = House::new(world);
         let mut people = vec![("nobody".to_owned(), house.browser())];

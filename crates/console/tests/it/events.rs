@@ -6,7 +6,7 @@ use identity::{AccountState, Client as With, StaffRole};
 use kernel::EventId;
 use merkle::{Policy, TlogProof, VerifyKey};
 
-use crate::house::{House, Must as _, room};
+use crate::house::{House, Must as _, ROOMS};
 
 const EMAIL: &str = "ada.lovelace@example.test";
 
@@ -24,7 +24,7 @@ fn assert_none_of(body: &str, texts: &[&str]) {
     }
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // C2
     async fn each_role_sees_its_part(world: &testkit::World) {
         let house = House::new(world);

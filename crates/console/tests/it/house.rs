@@ -24,22 +24,11 @@ pub(crate) const PASSWORD: &str = "tin lamp over the quay";
 pub(crate) const URL: &str = "https://console.test";
 pub(crate) const COOKIE: &str = "__Host-stagedoor_console";
 
-pub(crate) fn room() -> testkit::Room {
-    testkit::Room {
-        migrations: [identity::MIGRATIONS, access::MIGRATIONS, watch::MIGRATIONS].concat(),
-        tables: [identity::TABLES, access::TABLES, watch::TABLES].concat(),
-        statements: [
-            identity::statements(),
-            access::statements(),
-            watch::statements(),
-            console::statements(),
-        ]
-        .concat(),
-    }
-}
+pub(crate) const ROOMS: &[spine::Room] =
+    &[identity::ROOM, access::ROOM, watch::ROOM, console::ROOM];
 
 fn catalogue() -> Vec<EventSpec> {
-    [spine::EVENTS, identity::EVENTS, access::EVENTS, watch::EVENTS].concat()
+    spine::Rooms::new(ROOMS).expect("rooms").events()
 }
 
 pub(crate) struct House<'a> {
@@ -146,15 +135,15 @@ impl<'a> House<'a> {
         spine.sequence().await.expect("sequenced");
         spine.consume(&self.watch).await.expect("watched");
         spine.sequence().await.expect("sequenced");
-        spine.consume(&identity::Responses(self.identity.clone())).await.expect("obeyed");
-        spine.consume(&access::Responses::new(self.access.clone())).await.expect("obeyed");
+        spine.consume(&spine::Obedience(self.identity.clone())).await.expect("obeyed");
+        spine.consume(&spine::Obedience(self.access.clone())).await.expect("obeyed");
         spine.sequence().await.expect("sequenced");
     }
 
     /// Runs something while the log is sequenced and the rooms obey, as in the program.
     pub(crate) async fn alive<T>(&self, act: impl Future<Output = T>) -> T {
         let (spine, stop) = (self.world.spine.clone(), CancellationToken::new());
-        let responses = identity::Responses(self.identity.clone());
+        let responses = spine::Obedience(self.identity.clone());
         tokio::select! {
             _ = spine::run_sequencer(spine.clone(), stop.clone()) => panic!("the sequencer ended"),
             () = spine::run_consumer(spine, &responses, stop) => panic!("the consumer ended"),

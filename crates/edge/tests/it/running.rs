@@ -68,7 +68,10 @@ async fn a_wrong_configuration_is_refused_by_key() {
     let bounds = edge::Bounds { head_ms: 1, ..edge::Bounds::default() };
     let error = bounds.check().unwrap_err();
     assert_eq!(error.code(), "edge.config");
-    assert!(error.detail().contains("edge.bounds.head_ms: must be 100 to 120000"), "{error}");
+    assert!(
+        error.refused().detail.contains("edge.bounds.head_ms: must be 100 to 120000"),
+        "{error}"
+    );
     assert!(serde_json::from_str::<edge::Bounds>(r#"{"haed_ms":1}"#).is_err());
     let table = serde_json::json!({"upstreams": [], "routes": []});
     compile(table);

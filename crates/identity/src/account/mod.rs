@@ -77,7 +77,7 @@ impl DisplayName {
     /// # Errors
     /// A [`FieldProblem`] for the field `name`.
     pub fn parse(typed: &str) -> Result<Self, FieldProblem> {
-        let problem = |detail: &str| FieldProblem { field: "name", detail: detail.to_owned() };
+        let problem = |detail: &str| FieldProblem::new("name", detail);
         if typed.len() > 8 * NAME_CHARS_MAX {
             return Err(problem("The name may have at most 80 characters."));
         }
@@ -128,7 +128,6 @@ pub(crate) fn roles_of(text: &str) -> Vec<StaffRole> {
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct AccountView {
     /// The account.
-    #[schema(value_type = String)]
     pub id: AccountId,
     /// Its kind.
     pub kind: AccountKind,
@@ -141,7 +140,6 @@ pub struct AccountView {
     /// The name; none once erased.
     pub name: Option<String>,
     /// When it was opened, microseconds since 1970.
-    #[schema(value_type = i64)]
     pub created_at: Timestamp,
 }
 

@@ -60,7 +60,7 @@ impl Password {
         let chars = password.expose().chars().count();
         if chars < PASSWORD_CHARS_MIN {
             return Err(FieldProblem {
-                field,
+                field: field.into(),
                 detail: format!(
                     "The password needs at least {PASSWORD_CHARS_MIN} characters; a few words in a \
                      row do well."
@@ -72,13 +72,13 @@ impl Password {
         }
         if password.expose().chars().any(char::is_control) {
             return Err(FieldProblem {
-                field,
+                field: field.into(),
                 detail: "The password has a character that cannot be typed again.".to_owned(),
             });
         }
         match guess(password.expose(), about) {
             None => Ok(password),
-            Some(why) => Err(FieldProblem { field, detail: why.told().to_owned() }),
+            Some(why) => Err(FieldProblem::new(field, why.told())),
         }
     }
 
@@ -100,7 +100,7 @@ pub(crate) struct About<'a> {
 
 fn too_long(field: &'static str) -> FieldProblem {
     FieldProblem {
-        field,
+        field: field.into(),
         detail: format!("The password may have at most {PASSWORD_CHARS_MAX} characters."),
     }
 }

@@ -27,7 +27,6 @@ pub(crate) struct TokensView {
     /// The refresh token, for once: keep the newest, forget the one that was shown.
     refresh_token: String,
     /// The session that both belong to.
-    #[schema(value_type = String)]
     session: SessionId,
 }
 

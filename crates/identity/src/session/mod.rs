@@ -98,7 +98,6 @@ pub struct LiveSession {
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct SessionView {
     /// The session.
-    #[schema(value_type = String)]
     pub id: SessionId,
     /// What signed in.
     pub client: Client,
@@ -107,10 +106,8 @@ pub struct SessionView {
     /// The address it signed in from.
     pub address: Option<String>,
     /// When it signed in, microseconds since 1970.
-    #[schema(value_type = i64)]
     pub created_at: Timestamp,
     /// When it was last used, to the minute, microseconds since 1970.
-    #[schema(value_type = i64)]
     pub used_at: Timestamp,
     /// Whether it is the one that asks.
     pub current: bool,

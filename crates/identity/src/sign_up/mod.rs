@@ -104,7 +104,7 @@ impl Identity {
         let mut problems = Vec::new();
         if kind == AccountKind::Staff || !self.config().sign_up_kinds.contains(&kind) {
             let detail = "Accounts of this kind are opened by the shop.".to_owned();
-            problems.push(FieldProblem { field: "kind", detail });
+            problems.push(FieldProblem::new("kind", detail));
         }
         let (email, name) = match parse_both(&email, &name) {
             Ok(both) => both,

@@ -7,12 +7,12 @@ use identity::{AccountState, Error, ResetPassword, VerifyEmail};
 use kernel::Secret;
 use spine::Subject;
 
-use crate::house::{DieAfter, House, OTHER, PASSWORD, room, sign_in, sign_up};
+use crate::house::{DieAfter, House, OTHER, PASSWORD, ROOMS, sign_in, sign_up};
 
 /// Steps after which a verb has surely come through.
 const POLLS_MAX: usize = 400;
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // I6
     async fn a_refresh_that_dies_anywhere_logs_nobody_out(world: &testkit::World) {
         let house = House::new(world);

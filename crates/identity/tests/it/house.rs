@@ -18,13 +18,7 @@ use web::{App, Csrf, Site};
 pub(crate) const PASSWORD: &str = "tin lamp over the quay";
 pub(crate) const OTHER: &str = "seven kettles in violet";
 
-pub(crate) fn room() -> testkit::Room {
-    testkit::Room {
-        migrations: identity::MIGRATIONS.to_vec(),
-        tables: identity::TABLES.to_vec(),
-        statements: identity::statements(),
-    }
-}
+pub(crate) const ROOMS: &[spine::Room] = &[identity::ROOM];
 
 pub(crate) struct House<'a> {
     pub(crate) world: &'a World,

@@ -2,12 +2,12 @@
 
 use identity::{
     AccountKind, AccountState, Error, ListAccounts, LockAccount, Obeyed, OpenAccount,
-    ResetPassword, ResponseApplied, Responses, StaffRole,
+    ResetPassword, ResponseApplied, StaffRole,
 };
 use kernel::{Actor, Ctx, Secret};
 use spine::{ActionKind, ResponseRequested, Subject, transact};
 
-use crate::house::{House, OTHER, PASSWORD, eight, room};
+use crate::house::{House, OTHER, PASSWORD, ROOMS, eight};
 
 fn operator(house: &House<'_>) -> Ctx {
     house.world.ctx(Actor::Operator { id: None })
@@ -37,7 +37,7 @@ async fn ask(house: &House<'_>, request: ResponseRequested) {
     })
     .unwrap();
     house.world.spine.sequence().await.unwrap();
-    house.world.spine.consume(&Responses(house.room.clone())).await.unwrap();
+    house.world.spine.consume(&spine::Obedience(house.room.clone())).await.unwrap();
 }
 
 async fn applied(house: &House<'_>) -> Vec<(Obeyed, u64)> {
@@ -46,7 +46,7 @@ async fn applied(house: &House<'_>) -> Vec<(Obeyed, u64)> {
     parsed.map(|event| (event.done, event.count)).collect()
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn an_invited_account_chooses_its_password(world: &testkit::World) {
         let house = House::new(world);
         let command = || OpenAccount {
@@ -191,7 +191,7 @@ testkit::on_both! { room;
             [(Obeyed::EndedFamily, 1), (Obeyed::SteppedUp, 1), (Obeyed::EndedSessions, 1)]
         );
         // asking again moves nothing twice
-        house.world.spine.consume(&Responses(house.room.clone())).await.unwrap();
+        house.world.spine.consume(&spine::Obedience(house.room.clone())).await.unwrap();
         assert_eq!(applied(&house).await.len(), 3);
         house.assert_log_holds().await;
     }
@@ -209,7 +209,7 @@ testkit::on_both! { room;
         .unwrap();
         world.spine.sequence().await.unwrap();
         house.room.erase(&operator(&house), id).await.unwrap();
-        world.spine.consume(&Responses(house.room.clone())).await.unwrap();
+        world.spine.consume(&spine::Obedience(house.room.clone())).await.unwrap();
         assert_eq!(house.room.account(id).await.unwrap().state, AccountState::Erased);
         house.assert_log_holds().await;
     }

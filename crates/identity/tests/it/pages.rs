@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::house::{House, OTHER, PASSWORD, room, secret_in};
+use crate::house::{House, OTHER, PASSWORD, ROOMS, secret_in};
 
 /// A page without what differs in each run.
 fn tidy(body: &str) -> String {
@@ -35,7 +35,7 @@ fn tidy(body: &str) -> String {
         .join("\n")
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn a_browser_without_scripts_goes_the_whole_way(world: &testkit::World) {
         let house = House::new(world);
         let mut browser = house.browser();

@@ -3,7 +3,7 @@
 use identity::{ChangePassword, Error, Opened};
 use kernel::{Refusal as _, Secret};
 
-use crate::house::{House, OTHER, PASSWORD, eight, room};
+use crate::house::{House, OTHER, PASSWORD, ROOMS, eight};
 
 fn change(opened: &Opened, old: &str, new: &str) -> ChangePassword {
     ChangePassword {
@@ -14,7 +14,7 @@ fn change(opened: &Opened, old: &str, new: &str) -> ChangePassword {
     }
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // I8
     async fn a_new_password_ends_the_other_sessions(world: &testkit::World) {
         let house = House::new(world);
@@ -22,7 +22,7 @@ testkit::on_both! { room;
         let here = house.sign_in("change@example.org", PASSWORD).await.unwrap();
         let there = house.sign_in("change@example.org", PASSWORD).await.unwrap();
         let wrong = house.room.change_password(&house.ctx(), change(&here, OTHER, OTHER)).await;
-        assert_eq!(wrong.unwrap_err().fields()[0].field, "old");
+        assert_eq!(wrong.unwrap_err().refused().fields[0].field, "old");
         assert!(house.lives(&there).await);
         house.room.change_password(&house.ctx(), change(&here, PASSWORD, OTHER)).await.unwrap();
         assert!(house.lives(&here).await);

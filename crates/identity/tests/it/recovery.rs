@@ -5,7 +5,7 @@ use std::time::Duration;
 use identity::{Error, ForgotPassword, ResetPassword};
 use kernel::Secret;
 
-use crate::house::{House, OTHER, PASSWORD, eight, room};
+use crate::house::{House, OTHER, PASSWORD, ROOMS, eight};
 
 fn forgot(email: &str) -> ForgotPassword {
     ForgotPassword { email: email.to_owned() }
@@ -15,7 +15,7 @@ fn reset(secret: &Secret<String>, password: &str) -> ResetPassword {
     ResetPassword { secret: secret.clone(), password: Secret::new(password.to_owned()) }
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // I8
     async fn a_reset_ends_every_session(world: &testkit::World) {
         let house = House::new(world);

@@ -7,7 +7,7 @@ use identity::Error;
 use kernel::{Refusal as _, Secret};
 use web::feed::Standing;
 
-use crate::house::{House, eight, room};
+use crate::house::{House, ROOMS, eight};
 
 const TICK: Duration = Duration::from_micros(1);
 
@@ -31,7 +31,7 @@ fn forged(token: &Secret<String>) -> Secret<String> {
     Secret::new(format!("{head}.{first}{}", &mac[1..]))
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // I6
     async fn eight_holders_get_one_successor_each_time(world: &testkit::World) {
         let house = House::new(world);

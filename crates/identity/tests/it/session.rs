@@ -7,7 +7,7 @@ use kernel::{Actor, Secret, SessionId};
 use web::ClientFacts;
 use web::feed::{Delta, Minter as _, Standing};
 
-use crate::house::{House, OTHER, PASSWORD, config, eight, room, sign_in};
+use crate::house::{House, OTHER, PASSWORD, ROOMS, config, eight, sign_in};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const TICK: Duration = Duration::from_micros(1);
@@ -46,7 +46,7 @@ fn claims(token: &str) -> Claims {
     serde_json::from_slice(&bytes).expect("claims")
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn a_session_ends_without_use_and_in_any_case(world: &testkit::World) {
         let house = House::new(world);
         house.customer("life@example.org").await;

@@ -9,15 +9,15 @@ use identity::{
 use kernel::{Actor, Refusal as _, Secret};
 use web::feed::Minter as _;
 
-use crate::house::{House, OTHER, PASSWORD, config, eight, room, sign_in};
+use crate::house::{House, OTHER, PASSWORD, ROOMS, config, eight, sign_in};
 use crate::session::facts;
 
 /// What an outsider sees of a refusal.
 fn seen(error: &Error) -> (String, &'static str, String) {
-    (format!("{:?}", error.kind()), error.code(), error.detail())
+    (format!("{:?}", error.kind()), error.code(), error.refused().detail)
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // I1
     async fn every_refusal_looks_and_costs_the_same(world: &testkit::World) {
         let house = House::new(world);

@@ -5,9 +5,9 @@ use std::time::Duration;
 use identity::{AccountKind, AccountState, Error, SignUp, VerifyEmail};
 use kernel::{Refusal as _, Secret};
 
-use crate::house::{House, OTHER, PASSWORD, eight, room, secret_in, sign_in, sign_up};
+use crate::house::{House, OTHER, PASSWORD, ROOMS, eight, secret_in, sign_in, sign_up};
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn a_customer_signs_up_verifies_and_signs_in(world: &testkit::World) {
         let house = House::new(world);
         house.sign_up("Ada@Example.org").await.unwrap();
@@ -157,7 +157,7 @@ testkit::on_both! { room;
     }
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn every_wrong_field_is_told_at_once(world: &testkit::World) {
         let house = House::new(world);
         let command = SignUp {
@@ -167,12 +167,11 @@ testkit::on_both! { room;
             password: Secret::new("short".to_owned()),
         };
         let refused = house.room.sign_up(&house.ctx(), command).await.unwrap_err();
-        let fields: Vec<_> = refused.fields().iter().map(|problem| problem.field).collect();
+        let fields: Vec<_> = refused.refused().fields.into_iter().map(|wrong| wrong.field).collect();
         assert_eq!(fields, ["kind", "email", "name"]);
         let command = sign_up("a@example.org", "password123");
         let weak = house.room.sign_up(&house.ctx(), command).await.unwrap_err();
-        let fields: Vec<_> =
-            weak.fields().iter().map(|problem| problem.field).collect();
+        let fields: Vec<_> = weak.refused().fields.into_iter().map(|wrong| wrong.field).collect();
         assert_eq!(fields, ["password"]);
         assert!(house.kinds().await.is_empty());
         let nobody = house.room.sign_in(&house.ctx(), sign_in("a@example.org", PASSWORD)).await;

@@ -7,7 +7,7 @@ use identity::{AccountState, EraseAccount, Error, Mail, MailError, MailId, Maile
 use kernel::Secret;
 use spine::BoxFuture;
 
-use crate::house::{House, OTHER, PASSWORD, eight, room};
+use crate::house::{House, OTHER, PASSWORD, ROOMS, eight};
 
 /// A mail server that fails so many times, then takes everything.
 struct Failing(AtomicU32, MailError);
@@ -20,7 +20,7 @@ impl Mailer for Failing {
     }
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // I9
     async fn an_erased_person_is_found_by_nothing(world: &testkit::World) {
         let house = House::new(world);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use spine::{BoxFuture, Consumer, Error, Recorded, Tx, args};
 use tokio_util::sync::CancellationToken;
 
-use crate::thing::{self, USE, USES, room};
+use crate::thing::{self, ROOMS, USE, USES};
 
 /// Counts what it sees, and fails on its first batches.
 #[derive(Default)]
@@ -47,7 +47,7 @@ async fn seen(world: &testkit::World) -> i64 {
     rows.first().map_or(0, |row| row.int("uses").unwrap())
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn once_each_through_failures_and_restarts(world: &testkit::World) {
         let owner = world.person().await;
         for _ in 0..5 {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use kernel::Entropy as _;
 use spine::EventFilter;
 
-use crate::thing::{self, room};
+use crate::thing::{self, ROOMS};
 
 /// Polls `inner` at most `polls` times, then drops it where it waits.
 struct Cut<F> {
@@ -45,7 +45,7 @@ async fn all_events(world: &testkit::World) -> Vec<(i64, kernel::EventId)> {
     }
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn three_hundred_deaths_of_a_sequencer(world: &testkit::World) {
         let owner = world.person().await;
         let mut told = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! The spine's promises (P1–P7), on SQLite and PostgreSQL, with a real vault.
+//! The spine's promises (P1–P8), on SQLite and PostgreSQL, with a real vault.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -10,6 +10,7 @@
 mod consuming;
 mod drill;
 mod dying;
+mod erasing;
 mod poisoning;
 mod proving;
 mod sequencing;

@@ -10,7 +10,7 @@ use spine::{
 use testkit::World;
 use tokio_util::sync::CancellationToken;
 
-use crate::thing::{self, USE, USES, room};
+use crate::thing::{self, ROOMS, USE, USES};
 
 async fn run(world: &World, text: &'static str, args: Vec<Value>) -> u64 {
     let db = world.attacker().await;
@@ -39,7 +39,7 @@ const BACK_ANEW: &str = "INSERT INTO spine_outbox (id, at, kind, actor_kind, sub
      aggregate_id, version, entry, body, leaf, mac) SELECT $1, at, kind, actor_kind, subject, \
      aggregate, aggregate_id, version, entry, body, leaf, mac FROM spine_leaf WHERE idx = 0";
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn an_event_that_is_replayed_is_kept_out(world: &testkit::World) {
         let owner = world.person().await;
         thing::make(world, owner, "once").await;
@@ -316,7 +316,7 @@ impl Consumer for Taster {
 /// SQLite lets a row have no key at all.
 #[test]
 fn a_row_without_an_id_is_kept_out() {
-    World::run_sqlite(room(), async |world| {
+    World::run_sqlite(ROOMS, async |world| {
         let owner = world.person().await;
         thing::make(world, owner, "named").await;
         world.spine.sequence().await.unwrap();

@@ -4,7 +4,7 @@ use merkle::Policy;
 use merkle::export::{ExportDir, ExportRules, verify_export};
 use spine::{EventFilter, Opened, Subject};
 
-use crate::thing::{self, ThingMade, room};
+use crate::thing::{self, ROOMS, ThingMade};
 
 struct Folder(std::path::PathBuf);
 
@@ -18,7 +18,7 @@ impl ExportDir for Folder {
     }
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn a_stranger_checks_one_event(world: &testkit::World) {
         let owner = world.person().await;
         for _ in 0..300 {

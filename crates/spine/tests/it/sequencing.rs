@@ -6,9 +6,9 @@ use std::time::Duration;
 use spine::{EventFilter, args};
 use tokio_util::sync::CancellationToken;
 
-use crate::thing::{self, room};
+use crate::thing::{self, ROOMS};
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn eight_writers_one_dense_log(world: &testkit::World) {
         let owner = world.person().await;
         let stop = CancellationToken::new();

@@ -4,7 +4,7 @@ use kernel::Entropy as _;
 use spine::{Error, Value, args};
 use testkit::World;
 
-use crate::thing::{self, room};
+use crate::thing::{self, ROOMS};
 
 async fn fill(world: &World) -> Vec<[u8; 16]> {
     let owner = world.person().await;
@@ -34,7 +34,7 @@ async fn faults(world: &World) -> Vec<String> {
     found.faults.into_iter().map(|fault| format!("{}: {}", fault.place, fault.what)).collect()
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn each_way_to_change_a_fact_row_is_found(world: &testkit::World) {
         let ids = fill(world).await;
         assert_eq!(faults(world).await, Vec::<String>::new());

@@ -3,9 +3,9 @@
 use kernel::Actor;
 use spine::{Error, EventFilter, Opened, args};
 
-use crate::thing::{self, MAKE, ThingMade, USE, USES, room};
+use crate::thing::{self, MAKE, ROOMS, ThingMade, USE, USES};
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn what_is_told_can_be_read(world: &testkit::World) {
         let owner = world.person().await;
         let (_, event) = thing::make(world, owner, "a red scarf").await;

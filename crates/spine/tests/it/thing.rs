@@ -1,8 +1,8 @@
 //! A small room for these tests: things that belong to a person and have a note.
 
 use kernel::{AccountId, Actor, Ctx, EventId};
-use spine::{About, Migration, Subject, Tx, args, sql};
-use testkit::{Room, World};
+use spine::{About, Migration, Room, Subject, Tx, args, sql};
+use testkit::World;
 
 sql! {
     fact MAKE in demo_thing =
@@ -11,6 +11,9 @@ sql! {
     fact COUNT_UP in demo_thing =
         "UPDATE demo_thing SET count = count + 1, version = version + 1 WHERE id = $1 \
          RETURNING id, version, count";
+    fact GIVE in demo_gift =
+        "INSERT INTO demo_gift (id, version, giver, taker) VALUES ($1, 1, $2, $3) RETURNING id";
+    read GIFTS = "SELECT id FROM demo_gift ORDER BY id";
     fact DROP in demo_thing = "DELETE FROM demo_thing WHERE id = $1 RETURNING id";
     read ALL = "SELECT id, count FROM demo_thing ORDER BY id";
     upkeep USE in demo_use =
@@ -25,9 +28,14 @@ spine::tables! {
         subject = "owner_id", purpose = "tests", retain = "until erased", erase = delete,
         columns { id: Id, version: Version, owner_id: Plain, note: Plain, count: Plain }
     }
+    /// What one person gave to another.
+    demo_gift: fact {
+        subject = "giver" | "taker", purpose = "tests", retain = "until erased", erase = delete,
+        columns { id: Id, version: Version, giver: Plain, taker: Plain }
+    }
     /// How often something was used.
     demo_use: upkeep {
-        subject = "", purpose = "tests", retain = "until erased", erase = delete,
+        subject = "", purpose = "tests", retain = "until erased", erase = keep("a count"),
         columns { name: Plain, uses: Plain }
     }
 }
@@ -44,19 +52,24 @@ spine::events! {
     }
 }
 
-pub(crate) fn room() -> Room {
-    Room {
-        migrations: vec![Migration {
-            version: 990_001,
-            name: "demo/0001_demo",
-            text: "CREATE TABLE demo_thing (id BYTEA PRIMARY KEY, version BIGINT NOT NULL, \
-                   owner_id BYTEA NOT NULL, note TEXT NOT NULL, count BIGINT NOT NULL); \
-                   CREATE TABLE demo_use (name TEXT PRIMARY KEY, uses BIGINT NOT NULL);",
-        }],
-        tables: TABLES.to_vec(),
-        statements: STATEMENTS.to_vec(),
-    }
-}
+pub(crate) const ROOMS: &[Room] = &[Room {
+    name: "demo",
+    number: 99,
+    tables: TABLES,
+    events: EVENTS,
+    migrations: &[Migration {
+        version: 990_001,
+        name: "demo/0001_demo",
+        text: "CREATE TABLE demo_thing (id BYTEA PRIMARY KEY, version BIGINT NOT NULL, \
+               owner_id BYTEA NOT NULL, note TEXT NOT NULL, count BIGINT NOT NULL); \
+               CREATE TABLE demo_gift (id BYTEA PRIMARY KEY, version BIGINT NOT NULL, \
+               giver BYTEA NOT NULL, taker BYTEA NOT NULL); \
+               CREATE TABLE demo_use (name TEXT PRIMARY KEY, uses BIGINT NOT NULL);",
+    }],
+    statements: &[STATEMENTS],
+    consumers: &[],
+    obeys: &[],
+}];
 
 pub(crate) fn ctx_of(world: &World, owner: AccountId) -> Ctx {
     world.ctx(Actor::Account { id: owner, session: None })

@@ -4,15 +4,17 @@ use std::fmt::Write as _;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
+use spine::EventSpec;
 
 use crate::cli::DocsCommand;
 use crate::config::Config;
-use crate::{command::serve, demo, house, out};
+use crate::rooms::rooms;
+use crate::{demo, out};
 
 /// Runs a `docs` command.
 pub(crate) async fn run(command: &DocsCommand) -> anyhow::Result<()> {
     match command {
-        DocsCommand::Events => out::print(&events()),
+        DocsCommand::Events => out::print(&events(rooms()?.events())),
         DocsCommand::Openapi => out::print(&openapi().await?),
         DocsCommand::Config => out::print(&toml::to_string_pretty(&Config::default())?),
     }
@@ -20,14 +22,13 @@ pub(crate) async fn run(command: &DocsCommand) -> anyhow::Result<()> {
 }
 
 /// The event catalogue as a page.
-fn events() -> String {
+fn events(mut specs: Vec<EventSpec>) -> String {
     let mut page = String::from(
         "# Events\n\nMade by `stagedoor docs events`. What stands under *sealed* is readable only \
          with the person's key, and dies with it. After the days, the body is deleted; its hashes \
          stay.\n\n| kind | what happened | in the clear | sealed | days | OCSF |\n\
          |---|---|---|---|---|---|\n",
     );
-    let mut specs = house::events();
     specs.sort_by_key(|spec| spec.kind);
     for spec in specs {
         // Writing to a string cannot fail.
@@ -48,7 +49,7 @@ fn events() -> String {
 /// The API document of the public listener, from a throw-away house: its routes are the served ones.
 async fn openapi() -> anyhow::Result<String> {
     let (house, dir) = demo::throw_away().await?;
-    let document = serve::door_routes(&house)?.document;
+    let document = house.door_routes()?.document;
     house.close().await?;
     drop(dir);
     Ok(web::api::text(&document))

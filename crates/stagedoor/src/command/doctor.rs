@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use store::Backend;
 
 use crate::config::{Loaded, Mode, RootKind, load};
-use crate::house::{House, migrations, statements, tables};
+use crate::house::House;
 use crate::out;
+use crate::rooms::rooms;
 
 /// One thing that was looked at.
 struct Finding {
@@ -141,9 +142,13 @@ async fn look_inside(loaded: Loaded, findings: &mut Vec<Finding>) {
         Err(error) => return findings.push(fault("database", format!("{error:#}"))),
     };
     findings.push(right("database"));
-    match store::pending(&db, &migrations()).await {
+    let rooms = match rooms() {
+        Ok(rooms) => rooms,
+        Err(error) => return findings.push(fault("rooms", error.to_string())),
+    };
+    match store::pending(&db, &rooms.migrations()).await {
         Ok(steps) if steps.is_empty() => {
-            match spine::check_schema(&db, &tables(), &statements()).await {
+            match spine::check_schema(&db, &rooms.tables(), &rooms.statements()).await {
                 Ok(()) => findings.push(right("schema")),
                 Err(error) => findings.push(fault("schema", error.to_string())),
             }

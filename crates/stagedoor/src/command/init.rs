@@ -11,8 +11,9 @@ use vault::Vault;
 
 use crate::cli::Init;
 use crate::config::load;
-use crate::house::{House, Nature, migrations};
+use crate::house::{House, Nature};
 use crate::out;
+use crate::rooms::rooms;
 
 /// Makes everything; touches nothing that stands.
 pub(crate) async fn run(file: &Path, init: Init) -> anyhow::Result<()> {
@@ -53,7 +54,7 @@ async fn furnish(file: &Path, init: &Init, dir: &Path) -> anyhow::Result<Secret<
         .await
         .context("the vault cannot be made")?;
     let db = loaded.open_database().await?;
-    store::migrate(&db, &migrations(), kernel::Clock::now(&SystemClock)).await?;
+    store::migrate(&db, &rooms()?.migrations(), kernel::Clock::now(&SystemClock)).await?;
     let house = House::furnish(loaded, db, vault, Nature::default())?;
     let password = random_text(20);
     let ctx = house.operator_ctx();

@@ -3,16 +3,16 @@
 use kernel::{Clock as _, SystemClock};
 
 use crate::config::Loaded;
-use crate::house::migrations;
 use crate::out;
+use crate::rooms::rooms;
 
 /// Applies what is missing, or says what that is.
 pub(crate) async fn run(loaded: &Loaded, dry_run: bool) -> anyhow::Result<()> {
     let db = loaded.open_database().await?;
     let steps = if dry_run {
-        store::pending(&db, &migrations()).await?
+        store::pending(&db, &rooms()?.migrations()).await?
     } else {
-        store::migrate(&db, &migrations(), SystemClock.now()).await?
+        store::migrate(&db, &rooms()?.migrations(), SystemClock.now()).await?
     };
     db.close().await;
     let names: Vec<&str> = steps.iter().map(|step| step.name).collect();

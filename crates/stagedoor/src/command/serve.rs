@@ -13,8 +13,8 @@ use web::feed::{Hub, Observations, RouteTable, Snapshot};
 
 use crate::config::{Loaded, LogConfig, LogFormat, read_secret};
 use crate::house::House;
+use crate::out;
 use crate::tasks::Tasks;
-use crate::{log_http, out};
 
 /// Serves until SIGTERM or Ctrl-C.
 pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
@@ -100,26 +100,13 @@ impl Served {
     }
 }
 
-/// Everything that the door answers itself, with its document.
-pub(crate) fn door_routes(house: &House) -> anyhow::Result<web::api::Assembled> {
-    let outbox = house.config.identity.mail.to == identity::MailRoad::Outbox;
-    let outbox = outbox.then(|| house.outbox.clone());
-    let rooms = [
-        identity::routes(house.identity.clone(), outbox),
-        access::shop_routes(house.access.clone()),
-        log_http::routes(house.spine.clone()),
-        web::assets::routes(),
-    ];
-    Ok(web::api::assemble("Stagedoor", env!("CARGO_PKG_VERSION"), rooms)?)
-}
-
 async fn start_door(
     house: &Arc<House>,
     certificates: Certificates,
     observations: Arc<Observations>,
 ) -> anyhow::Result<Running> {
     let config = &house.config;
-    let assembled = door_routes(house)?;
+    let assembled = house.door_routes()?;
     let core = web::serve_stack(assembled.router, house.shop_app());
     let tls12 = config.tls.tls12;
     let tls = (!config.listen.plain).then_some(Tls { certificates, tls12 });
@@ -161,7 +148,7 @@ async fn start_console(
     let config = &house.config;
     let address = config.listen.console;
     let app = house.console_app(&format!("https://{}", shown(address)));
-    let core = web::serve_stack(console_routes(house)?.router, app);
+    let core = web::serve_stack(house.console_routes()?.router, app);
     let own = ["/console", "/assets", "/v1"].map(str::to_owned).to_vec();
     let table = RouteTable { own_prefixes: own, ..RouteTable::default() };
     let snapshot = Snapshot::new(Arc::new(table), Arc::default());
@@ -254,22 +241,4 @@ pub(crate) async fn told_to_stop() {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
-}
-
-/// Everything that the console answers, with its document.
-pub(crate) fn console_routes(house: &House) -> anyhow::Result<web::api::Assembled> {
-    let rooms = [
-        console::routes(console::Console::open(console::Parts {
-            spine: house.spine.clone(),
-            identity: house.identity.clone(),
-            access: house.access.clone(),
-            watch: house.watch.clone(),
-            catalogue: crate::house::events(),
-        })),
-        access::operator_routes(house.access.clone()),
-        watch::routes(house.watch.clone()),
-        log_http::operator_routes(house.spine.clone()),
-        web::assets::routes(),
-    ];
-    Ok(web::api::assemble("Stagedoor console", env!("CARGO_PKG_VERSION"), rooms)?)
 }

@@ -25,8 +25,9 @@ use crate::cli::Demo;
 use crate::command::init::{random_text, write_private};
 use crate::command::serve::{Served, start_log, told_to_stop};
 use crate::config::{Config, HeaderKeyConfig, Loaded, LogConfig, Mode};
-use crate::house::{House, Nature, migrations};
+use crate::house::{House, Nature};
 use crate::out;
+use crate::rooms::rooms;
 use people::Person;
 use shop::PaidOrder;
 
@@ -251,7 +252,7 @@ pub(crate) async fn make_house(
     loaded.make_places()?;
     let vault = Vault::init(loaded.vault_config(&nature)?).await?;
     let db = loaded.open_database().await?;
-    store::migrate(&db, &migrations(), nature.clock.now()).await?;
+    store::migrate(&db, &rooms()?.migrations(), nature.clock.now()).await?;
     let house = House::furnish(loaded, db, vault, nature)?;
     house.access.apply(&house.operator_ctx(), &house.config.edge_config(), None).await?;
     Ok(house)

@@ -104,6 +104,6 @@ fn a_database_that_does_not_answer_is_no_fault_of_ours() {
         assert!(!format!("{config:?}").contains("canary"));
         let error = Vault::open(config).await.unwrap_err();
         assert_eq!((error.kind(), error.code()), (Kind::Unavailable, "vault.store_unavailable"));
-        assert!(!format!("{error} {}", error.detail()).contains("canary"));
+        assert!(!format!("{error} {}", error.refused().detail).contains("canary"));
     });
 }

@@ -9,7 +9,7 @@ use watch::Severity;
 
 use crate::scene::*;
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // A3
     async fn low_and_slow_steps_the_account_up_and_locks_nobody_out(world: &testkit::World) {
         let watch = open(world, acting());

@@ -7,7 +7,7 @@ use crate::scene::*;
 
 const BAD: &str = "198.51.100.9";
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn an_alert_says_why(world: &testkit::World) {
         let watch = open(world, acting());
         spray(world, BAD, 12).await;

@@ -17,7 +17,7 @@ async fn states(watch: &watch::Watch) -> Vec<AnswerState> {
     all
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // A7
     async fn a_new_rule_only_tells_what_it_would_do(world: &testkit::World) {
         let watch = open(world, WatchConfig::default());

@@ -10,7 +10,7 @@ use crate::scene::*;
 
 const BAD: &str = "198.51.100.9";
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     // A5, A7: one attack, one answer, one alert
     async fn a_spray_over_thirty_accounts_is_answered_once(world: &testkit::World) {
         let watch = open(world, acting());

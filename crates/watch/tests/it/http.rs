@@ -63,7 +63,7 @@ fn statuses(access: &str) -> [bool; 5] {
     }
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn every_operation_opens_to_its_roles_and_to_nobody_else(world: &testkit::World) {
         let watch = open(world, acting());
         let document = web::api::assemble("Stagedoor", "0", [watch::routes(watch.clone())]);

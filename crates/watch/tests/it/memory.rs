@@ -19,7 +19,7 @@ async fn log(world: &testkit::World) -> Vec<Recorded> {
 
 /// Hands a batch over past the cursor, as a broken delivery would.
 async fn hand_over(world: &testkit::World, watch: &Watch, events: &[Recorded], commit: bool) {
-    watch.prepare(events).await.unwrap();
+    watch.prepare(&world.spine, events).await.unwrap();
     let ctx = world.spine.system_ctx("watch");
     let mut tx = world.spine.begin(&ctx).await.unwrap();
     watch.handle(&mut tx, events).await.unwrap();
@@ -30,7 +30,7 @@ async fn hand_over(world: &testkit::World, watch: &Watch, events: &[Recorded], c
     }
 }
 
-testkit::on_both! { room;
+testkit::on_both! { ROOMS;
     async fn a_restart_in_the_middle_of_a_window_keeps_the_counts(world: &testkit::World) {
         let before = open(world, acting());
         spray(world, BAD, 6).await;

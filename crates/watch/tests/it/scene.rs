@@ -29,13 +29,7 @@ spine::events! {
     }
 }
 
-pub(crate) fn room() -> testkit::Room {
-    testkit::Room {
-        migrations: watch::MIGRATIONS.to_vec(),
-        tables: watch::TABLES.to_vec(),
-        statements: watch::statements(),
-    }
-}
+pub(crate) const ROOMS: &[spine::Room] = &[watch::ROOM];
 
 /// Rules act at once.
 pub(crate) fn acting() -> WatchConfig {

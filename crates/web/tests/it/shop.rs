@@ -7,7 +7,7 @@ use axum::Router;
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use http::request::Parts;
-use kernel::{AccountId, Actor, Ctx, FieldProblem, Kind, Refusal, SessionId};
+use kernel::{AccountId, Actor, Ctx, FieldProblem, Kind, Refusal, Refused, SessionId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use web::testing::{self, Client};
@@ -68,39 +68,21 @@ pub(crate) enum ShopError {
 }
 
 impl Refusal for ShopError {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Fields | Self::Invalid => Kind::Invalid,
-            Self::Conflict => Kind::Conflict,
-            Self::Limited => Kind::Limited { retry_after_s: 7 },
-            Self::Unavailable => Kind::Unavailable,
-            Self::Broken(_) => Kind::Broken,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Fields => "shop.fields",
-            Self::Invalid => "shop.invalid",
-            Self::Conflict => "shop.conflict",
-            Self::Limited => "shop.limited",
-            Self::Unavailable => "shop.unavailable",
-            Self::Broken(_) => "shop.broken",
-        }
-    }
-
-    fn detail(&self) -> String {
-        match self {
-            Self::Broken(cause) => format!("internal words: {cause}"),
-            other => format!("It is {other}. Mend it <b>so</b>."),
-        }
-    }
-
-    fn fields(&self) -> Vec<FieldProblem> {
-        match self {
-            Self::Fields => vec![FieldProblem { field: "email", detail: "is taken".to_owned() }],
-            _ => Vec::new(),
-        }
+    fn refused(&self) -> Refused {
+        let (kind, code) = match self {
+            Self::Fields => (Kind::Invalid, "shop.fields"),
+            Self::Invalid => (Kind::Invalid, "shop.invalid"),
+            Self::Conflict => (Kind::Conflict, "shop.conflict"),
+            Self::Limited => (Kind::Limited { retry_after_s: 7 }, "shop.limited"),
+            Self::Unavailable => (Kind::Unavailable, "shop.unavailable"),
+            Self::Broken(cause) => {
+                let detail = format!("internal words: {cause}");
+                return Refused::new(Kind::Broken, "shop.broken", detail);
+            }
+        };
+        let refused = Refused::new(kind, code, format!("It is {self}. Mend it <b>so</b>."));
+        let wrong = matches!(self, Self::Fields);
+        refused.with_fields(wrong.then(|| FieldProblem::new("email", "is taken")))
     }
 }
 

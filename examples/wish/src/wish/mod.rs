@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::events;
 use crate::room::Wishes;
 
-pub(crate) use store::{ERASE, STATEMENTS};
+pub(crate) use store::STATEMENTS;
 
 /// Bytes of a wish at most.
 const TEXT_BYTES_MAX: usize = 200;
@@ -33,12 +33,10 @@ pub struct Make {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Wish {
     /// Its id, `wsh_…`.
-    #[schema(value_type = String)]
     pub id: WishId,
     /// What for.
     pub text: String,
     /// When it was made, in microseconds since 1970.
-    #[schema(value_type = i64)]
     pub made_at: Timestamp,
 }
 
@@ -79,7 +77,7 @@ impl Wishes {
         transact!(self.spine, ctx, tx => {
             let row = args![id.as_bytes(), account.as_bytes(), ctx.now];
             let dropped = tx.change_one(&store::DROP, row).await?.ok_or(Error::NotFound)?;
-            let version = dropped.int("version").map_err(spine::Error::from)?;
+            let version = dropped.int("version")?;
             let about = About::thing_of(account, "wish", *id.as_bytes(), version);
             tx.emit(about, events::Dropped { wish: id })?;
             Ok::<_, Error>(())
@@ -89,7 +87,7 @@ impl Wishes {
     /// An account's wishes, oldest first, after `after`.
     ///
     /// # Errors
-    /// [`Error::Seal`] where one cannot be opened.
+    /// [`Error::Vault`] where one cannot be opened.
     pub async fn of(&self, account: AccountId, after: [u8; 16]) -> Result<Vec<Wish>, Error> {
         let owner = Subject::Account(account);
         self.vault.resolve(&[owner]).await?;

@@ -12,8 +12,6 @@ spine::sql! {
          VALUES ($1, 1, $2, $3, $4) RETURNING id";
     fact DROP in wish_wish = "UPDATE wish_wish SET dropped_at = $3, version = version + 1 \
          WHERE id = $1 AND account = $2 AND dropped_at IS NULL RETURNING id, version";
-    fact ERASE in wish_wish = "DELETE FROM wish_wish WHERE id IN \
-         (SELECT id FROM wish_wish WHERE account = $1 ORDER BY id LIMIT $2) RETURNING id";
 }
 
 /// A row of `wish_wish`.

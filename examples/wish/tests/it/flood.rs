@@ -6,9 +6,9 @@ use spine::{ActionKind, ResponseRequested};
 use testkit::{World, on_both};
 use wish::{Flood, Make};
 
-use crate::wishes::{acting, open, room};
+use crate::wishes::{ROOMS, acting, open};
 
-on_both! { room;
+on_both! { ROOMS;
     // W3
     async fn a_program_is_asked_to_step_up(world: &World) {
         let (room, anna) = (open(world), world.person().await);
@@ -17,8 +17,7 @@ on_both! { room;
             room.make(&acting(world, anna), make).await.unwrap();
         }
         world.spine.sequence().await.unwrap();
-        let flood = Flood::new(room.clone());
-        world.spine.consume(&flood).await.unwrap();
+        world.spine.consume(&Flood).await.unwrap();
         let asked = world.told("watch.response_requested").await;
         assert_eq!(asked.len(), 1);
         let request: ResponseRequested = asked[0].parse().unwrap();

@@ -11,7 +11,7 @@ use web::Callers;
 use web::api::Access;
 use web::testing::{Client, Nobody, SignedIn, app_with};
 
-use crate::wishes::{open, room};
+use crate::wishes::{ROOMS, open};
 
 fn client(world: &World, callers: impl Callers + 'static) -> Client {
     let all = web::api::assemble("test", "1", [wish::routes(open(world))]).unwrap();
@@ -23,7 +23,7 @@ fn browser_of(world: &World, account: AccountId) -> Client {
     client(world, SignedIn::customer(account))
 }
 
-on_both! { room;
+on_both! { ROOMS;
     async fn every_operation_asks_for_a_session(world: &World) {
         let all = web::api::assemble("test", "1", [wish::routes(open(world))]).unwrap();
         assert_eq!(all.operations.len(), 5);

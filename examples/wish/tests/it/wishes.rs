@@ -5,13 +5,7 @@ use kernel::{AccountId, Actor};
 use testkit::{World, on_both};
 use wish::{Error, Make, Wishes};
 
-pub(crate) fn room() -> testkit::Room {
-    testkit::Room {
-        migrations: wish::MIGRATIONS.to_vec(),
-        tables: wish::TABLES.to_vec(),
-        statements: wish::statements(),
-    }
-}
+pub(crate) const ROOMS: &[spine::Room] = &[wish::ROOM];
 
 pub(crate) fn open(world: &World) -> Wishes {
     Wishes::open(world.spine.clone(), world.vault.clone())
@@ -21,7 +15,7 @@ pub(crate) fn acting(world: &World, id: AccountId) -> kernel::Ctx {
     world.ctx(Actor::Account { id, session: None })
 }
 
-on_both! { room;
+on_both! { ROOMS;
     // W1
     async fn only_the_owner_sees_and_drops(world: &World) {
         let (room, anna, ben) = (open(world), world.person().await, world.person().await);
