@@ -2,8 +2,9 @@
 //! check against an outside checkpoint must find; and the open window, the time from a commit until
 //! its event is under a signed checkpoint.
 //!
-//! `tamper_drill [changes] [seed]`: so many changes on SQLite, a tenth of them on PostgreSQL. Exits
-//! with 1 where one was missed. The drill itself is the one of spine's tests.
+//! `tamper_drill [changes] [seed]`: so many changes on each database in a log of some sixty leaves,
+//! and a tenth of them in one that is long enough to have tiles above the lowest. Exits with 1 where
+//! one was missed. The drill itself is the one of spine's tests.
 #![expect(
     clippy::disallowed_methods,
     reason = "a measurement reads the time, and ends what it spawned"
@@ -26,10 +27,14 @@ use tokio_util::sync::CancellationToken;
 
 /// Events whose way under a checkpoint is measured.
 const EVENTS: usize = 2_000;
+/// Things in a log of one tile.
+const SHORT: usize = 36;
+/// Things in a log with tiles above the lowest.
+const LONG: usize = 240;
 
-async fn tamper(world: &World, changes: usize, seed: u64) -> u32 {
+async fn tamper(world: &World, changes: usize, seed: u64, made: usize) -> u32 {
     let began = Instant::now();
-    let mut drill = drill::Drill::prepare(world, seed).await;
+    let mut drill = drill::Drill::prepare(world, seed, made).await;
     let mut told = 0;
     let tally = drill
         .run(changes, &mut |what| {
@@ -103,13 +108,19 @@ fn main() -> ExitCode {
         |otherwise: u64| words.next().map_or(otherwise, |word| word.parse().expect("a number"));
     let (changes, seed) = (usize::try_from(number(10_000)).expect("a count"), number(1));
     let mut missed = 0;
-    println!("SQLite, {changes} changes, seed {seed}");
-    World::run_sqlite(thing::ROOMS, async |world| missed += tamper(world, changes, seed).await);
+    for (changes, made) in [(changes, SHORT), (changes / 10, LONG)] {
+        println!("SQLite, {changes} changes, {made} things, seed {seed}");
+        World::run_sqlite(thing::ROOMS, async |world| {
+            missed += tamper(world, changes, seed, made).await;
+        });
+        println!("PostgreSQL, {changes} changes, {made} things, seed {seed}");
+        World::run_postgres(thing::ROOMS, async |world| {
+            missed += tamper(world, changes, seed, made).await;
+        });
+    }
+    println!("SQLite");
     World::run_sqlite(thing::ROOMS, async |world| open_window(world).await);
-    println!("PostgreSQL, {} changes, seed {seed}", changes / 10);
-    World::run_postgres(thing::ROOMS, async |world| {
-        missed += tamper(world, changes / 10, seed).await;
-    });
+    println!("PostgreSQL");
     World::run_postgres(thing::ROOMS, async |world| open_window(world).await);
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

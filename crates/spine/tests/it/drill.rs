@@ -81,11 +81,12 @@ pub(crate) struct Drill<'a> {
 }
 
 impl<'a> Drill<'a> {
-    /// A log of some sixty leaves, with a backup of an earlier state and an outside checkpoint.
-    pub(crate) async fn prepare(world: &'a World, seed: u64) -> Drill<'a> {
+    /// A log of some leaves more than one and a half times `made`, with a backup of an earlier state
+    /// and an outside checkpoint. From 256 leaves on it has tiles above the lowest.
+    pub(crate) async fn prepare(world: &'a World, seed: u64, made: usize) -> Drill<'a> {
         let (ada, bob) = (world.person().await, world.person().await);
         let mut things = Vec::new();
-        for number in 0..36 {
+        for number in 0..made {
             let owner = if number % 3 == 0 { bob } else { ada };
             let (id, _) = thing::make(world, owner, &format!("thing {number}")).await;
             things.push((owner, id));
@@ -93,7 +94,7 @@ impl<'a> Drill<'a> {
                 let (owner, id) = things[number / 2];
                 thing::count_up(world, owner, id).await;
             }
-            if number == 20 {
+            if number == made / 2 {
                 world.spine.sequence().await.unwrap();
                 world.advance(std::time::Duration::from_secs(61));
                 thing::drop_it(world, things[1].0, things[1].1).await;

@@ -117,7 +117,7 @@ testkit::on_both! { ROOMS;
     }
 
     async fn the_tamper_drill_in_short(world: &testkit::World) {
-        let mut drill = crate::drill::Drill::prepare(world, 5).await;
+        let mut drill = crate::drill::Drill::prepare(world, 5, 36).await;
         let mut missed = Vec::new();
         let tally = drill.run(200, &mut |what| missed.push(what.to_owned())).await;
         assert!(missed.is_empty(), "{missed:#?}");
