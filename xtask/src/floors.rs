@@ -62,7 +62,7 @@ const FLOORS: &[(&str, Floor)] = &[
     ("privacy", Floor::Room),
     ("watch", Floor::Room),
     // the example of docs/ADDING-A-ROOM.md
-    ("wish", Floor::Room),
+    ("wishes", Floor::Room),
     ("console", Floor::Console),
     ("stagedoor", Floor::Binary),
     ("testkit", Floor::Kit),

@@ -7,6 +7,7 @@ mod floors;
 mod generated;
 mod graph;
 mod house;
+mod room;
 mod say;
 mod sbom;
 mod screens;
@@ -47,6 +48,10 @@ fn act(words: &[String]) -> Result<()> {
             say::line(generated::bless(&house)?);
             Ok(())
         }
+        Some("room") => {
+            say::line(room::make(&house, words.get(1..).unwrap_or_default())?);
+            Ok(())
+        }
         _ => steps::run(&house, &chosen(words)?),
     }
 }
@@ -67,6 +72,7 @@ fn help() {
     for step in STEPS {
         say::line(format!("    {:<11} {}", step.name, step.what));
     }
+    say::line("cargo xtask room NAME NOUN ID   begin a new room: docs/ADDING-A-ROOM.md");
     say::line("cargo xtask bless     write the generated files that are checked in");
 }
 

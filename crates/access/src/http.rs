@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use web::feed::Net;
 use web::{
-    Admin, Cursor, Document, FieldError, Json, Listing, Operator, Paging, PagingParams, Path,
-    Problem, Query, Service, Support,
+    Admin, Cursor, Document, Json, Listing, Operator, Paging, PagingParams, Path, Problem, Query,
+    Service, Support,
 };
 
 use crate::applied::Revision;
@@ -118,17 +118,6 @@ async fn list_kinds(State(room): State<Access>, _: Shop) -> Result<Json<Kinds>, 
     Ok(Json(Kinds { kinds: room.kinds().iter().cloned().collect() }))
 }
 
-fn bad_cursor() -> Problem {
-    let detail = "must be `next` of the page before, or left out".to_owned();
-    Problem::invalid_fields(vec![FieldError { field: "after".to_owned(), detail }])
-}
-
-/// The id that a page begins below.
-fn before(paging: &Paging) -> Result<Option<[u8; 16]>, Problem> {
-    let id = paging.after.as_ref().map(|cursor| cursor.key().try_into());
-    id.transpose().map_err(|_| bad_cursor())
-}
-
 /// Which blocks are listed.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -153,7 +142,7 @@ async fn list_blocks(
     paging: Paging,
     Query(filter): Query<BlockFilter>,
 ) -> Result<Json<Listing<BlockEntry>>, Problem> {
-    let before = before(&paging)?.map(BlockId::from_bytes);
+    let before = paging.after_id()?.map(BlockId::from_bytes);
     let blocks = room.blocks(before, !filter.ended, paging.limit + 1).await;
     let blocks = blocks?;
     let key = |block: &BlockEntry| Cursor::after(block.id.as_bytes());
@@ -246,7 +235,7 @@ async fn list_services(
     _: Operator<Support>,
     paging: Paging,
 ) -> Result<Json<Listing<ServiceEntry>>, Problem> {
-    let before = before(&paging)?.map(KeyId::from_bytes);
+    let before = paging.after_id()?.map(KeyId::from_bytes);
     let services = room.services(before, paging.limit + 1).await?;
     let key = |service: &ServiceEntry| Cursor::after(service.id.as_bytes());
     Ok(Json(Listing::cut(services, paging.limit, key)))

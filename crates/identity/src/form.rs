@@ -1,45 +1,10 @@
-//! Forms that come back: what a page shows beside its fields where an answer was not taken.
+//! What follows a form that was taken: another page, and the cookies of a session.
 
 use axum::response::{IntoResponse, Redirect, Response};
-use http::StatusCode;
-use kernel::{Ctx, FieldProblem, Kind, Refusal as _, Refused};
+use kernel::Ctx;
 use web::{App, LocalPath, Problem, SameSite, SetCookie};
 
-use crate::error::Error;
 use crate::session::{Opened, TOKEN_COOKIE};
-
-/// What was wrong with a form.
-#[derive(Debug, Default)]
-pub(crate) struct Wrong {
-    fields: Vec<FieldProblem>,
-    /// What is wrong with the whole, where it is no single field.
-    pub message: Option<String>,
-}
-
-impl Wrong {
-    /// What is wrong with one field.
-    pub(crate) fn of(&self, field: &str) -> Option<&str> {
-        self.fields.iter().find(|wrong| wrong.field == field).map(|wrong| wrong.detail.as_str())
-    }
-
-    /// What a page shows of an error, with its status; errors that are not about the form go on as
-    /// problems.
-    pub(crate) fn shown(error: Error) -> Result<(StatusCode, Self), Problem> {
-        let Refused { kind, detail, fields, .. } = error.refused();
-        let status = match kind {
-            Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
-            Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Kind::Forbidden
-            | Kind::NotFound
-            | Kind::Conflict
-            | Kind::Limited { .. }
-            | Kind::Unavailable
-            | Kind::Broken => return Err(error.into()),
-        };
-        let message = fields.is_empty().then_some(detail);
-        Ok((status, Self { fields, message }))
-    }
-}
 
 /// A path to go on to, where it stays on this site; else where `otherwise` says.
 pub(crate) fn next_or(next: Option<&str>, otherwise: &str) -> String {
@@ -88,14 +53,5 @@ mod tests {
             assert_eq!(next_or(Some(away), "/"), "/", "{away}");
         }
         assert_eq!(next_or(None, "/"), "/");
-    }
-
-    #[test]
-    fn our_own_faults_are_no_form_errors() {
-        assert!(Wrong::shown(Error::Broken("x")).is_err());
-        assert!(Wrong::shown(Error::Limited { retry_after_s: 1 }).is_err());
-        let (status, wrong) = Wrong::shown(Error::SignInRefused).unwrap();
-        assert_eq!(status, StatusCode::UNAUTHORIZED);
-        assert!(wrong.message.is_some());
     }
 }

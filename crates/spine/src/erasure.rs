@@ -1,5 +1,5 @@
-//! Erasure, as the tables declare it (P8): what is declared `erase = delete` is deleted here, so that
-//! no room writes that code, or forgets it.
+//! Erasure and retention, as the tables declare them (P8): what is declared `erase = delete` or
+//! `delete_after` is deleted here, so that no room writes that code, or forgets it.
 //!
 //! `identity` erases the account, tells it, and destroys the key; this consumer reads that and
 //! deletes the person's rows in every room's tables, a bounded number in each transaction. Done
@@ -7,12 +7,15 @@
 //! `delete_in` that consumer instead, because two consumers have no order between them, and the
 //! late one would write the person back.
 
-use kernel::AccountId;
+use std::time::Duration;
+
+use kernel::{AccountId, Timestamp};
 use store::args;
 
-use crate::events::RowsErased;
+use crate::events::{RowsErased, RowsRetired};
 use crate::{
     About, BoxFuture, Consumer, Erase, Error, Recorded, Spine, Sql, Subject, Table, TableKind, Tx,
+    Value,
 };
 
 /// The event that a person was erased.
@@ -20,6 +23,9 @@ pub const ACCOUNT_ERASED: &str = "identity.account_erased";
 
 /// Rows that one transaction deletes: below what it may tell the digests of.
 const ROWS_PER_TX: usize = 256;
+const LIMIT: i64 = ROWS_PER_TX as i64;
+/// Transactions of one table in one call of retention.
+const PASSES: usize = 40;
 
 impl Recorded {
     /// Who was erased, where this event tells of that. The link to the person may be cut by now, so
@@ -43,7 +49,10 @@ async fn forget(spine: &Spine, person: AccountId) -> Result<(), Error> {
     for table in spine.tables().filter(|table| table.erase == Erase::Delete) {
         match table.kind {
             TableKind::Fact => while delete_some(spine, table, person).await? == ROWS_PER_TX {},
-            TableKind::Upkeep => delete_upkeep(spine, table, person).await?,
+            TableKind::Upkeep => {
+                let delete = Sql::new(table.erase_sql, table.name);
+                delete_upkeep(spine, delete, person.as_bytes().into()).await?;
+            }
             TableKind::Log => {}
         }
     }
@@ -53,9 +62,8 @@ async fn forget(spine: &Spine, person: AccountId) -> Result<(), Error> {
 async fn delete_some(spine: &Spine, table: &Table, person: AccountId) -> Result<usize, Error> {
     let ctx = spine.system_ctx(Erasure::NAME);
     let delete = Sql::new(table.erase_sql, table.name);
-    let limit = i64::try_from(ROWS_PER_TX).unwrap_or(i64::MAX);
     crate::transact!(spine, &ctx, tx => {
-        let rows = tx.change(&delete, args![person.as_bytes(), limit]).await?.len();
+        let rows = tx.change(&delete, args![person.as_bytes(), LIMIT]).await?.len();
         if rows > 0 {
             // The person's key is gone: the house tells it, and names nobody.
             let told = RowsErased { table: table.name.to_owned(), rows: rows as u64 };
@@ -65,10 +73,54 @@ async fn delete_some(spine: &Spine, table: &Table, person: AccountId) -> Result<
     })
 }
 
-async fn delete_upkeep(spine: &Spine, table: &Table, person: AccountId) -> Result<(), Error> {
+async fn retire_some(spine: &Spine, table: &Table, before: Timestamp) -> Result<usize, Error> {
+    let ctx = spine.system_ctx("retention");
+    let delete = Sql::new(table.retire_sql, table.name);
+    crate::transact!(spine, &ctx, tx => {
+        let rows = tx.change(&delete, args![before, LIMIT]).await?.len();
+        if rows > 0 {
+            let told = RowsRetired { table: table.name.to_owned(), rows: rows as u64 };
+            tx.emit(About::house("retention", [0; 16], 0), told)?;
+        }
+        Ok::<_, Error>(rows)
+    })
+}
+
+async fn delete_upkeep(spine: &Spine, delete: Sql<store::Upkeep>, key: Value) -> Result<(), Error> {
     let mut upkeep = spine.upkeep().await?;
-    upkeep.run(&Sql::new(table.erase_sql, table.name), args![person.as_bytes()]).await?;
+    upkeep.run(&delete, vec![key]).await?;
     upkeep.commit().await
+}
+
+impl Spine {
+    /// Deletes the rows whose time is over, as each table's `delete_after` says, and tells how many.
+    /// To be called now and then; what is too much for one call is left to the next.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Seal`].
+    pub async fn retire_rows(&self) -> Result<(), Error> {
+        self.sealer().resolve(&[Subject::House]).await?;
+        let now = self.clock().now();
+        for table in self.tables() {
+            let Some((_, days)) = table.delete_after else { continue };
+            let before = now.minus(Duration::from_secs(u64::from(days) * 86_400));
+            match table.kind {
+                TableKind::Fact => {
+                    for _ in 0..PASSES {
+                        if retire_some(self, table, before).await? < ROWS_PER_TX {
+                            break;
+                        }
+                    }
+                }
+                TableKind::Upkeep => {
+                    let delete = Sql::new(table.retire_sql, table.name);
+                    delete_upkeep(self, delete, before.into()).await?;
+                }
+                TableKind::Log => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Consumer for Erasure {

@@ -20,6 +20,10 @@ crate::events! {
     RowsErased = "rows_erased" {
         plain { table: String, rows: u64 } sealed {} retain_days = 3650, ocsf = 3004
     }
+    /// Rows whose time was over were deleted from a table, as its declaration says.
+    RowsRetired = "rows_retired" {
+        plain { table: String, rows: u64 } sealed {} retain_days = 365, ocsf = 3004
+    }
     /// The events of an erased person no longer name the person; the log's pseudonym is told.
     SubjectCut = "subject_cut" {
         plain { subject: String } sealed {} retain_days = 36500, ocsf = 3004

@@ -17,7 +17,8 @@
 //! - **P6** destroying a person's key makes the person's parts of the log unreadable; every hash and
 //!   proof still holds.
 //! - **P7** a consumer sees each event once, in the transaction of its own writes.
-//! - **P8** of an erased person no row stays in a table that is declared `erase = delete`.
+//! - **P8** of an erased person no row stays in a table that is declared `erase = delete`, and no
+//!   row stays longer than its table's `delete_after` says.
 //!
 //! **Tables.** `spine_outbox`, `spine_leaf`, `spine_tile`, `spine_head`, `spine_checkpoint`,
 //! `spine_cosignature`, `spine_cursor`.
@@ -56,7 +57,9 @@ pub use entry::{Entry, RowMark};
 pub use erasure::{ACCOUNT_ERASED, Erasure};
 pub use error::Error;
 pub use event::{About, Event, EventSpec, Opened, Recorded};
-pub use events::{BodiesRetired, ForgedEventsFound, LogReopened, RowsErased, SubjectCut};
+pub use events::{
+    BodiesRetired, ForgedEventsFound, LogReopened, RowsErased, RowsRetired, SubjectCut,
+};
 pub use log::{EventFilter, EventProof};
 pub use obey::{Asked, Obedience, Obeys};
 pub use response::{ActionKind, Meets, ResponseRequested};
@@ -84,6 +87,7 @@ pub const ROOM: Room = Room {
         LogReopened::SPEC,
         BodiesRetired::SPEC,
         RowsErased::SPEC,
+        RowsRetired::SPEC,
         SubjectCut::SPEC,
         ResponseRequested::SPEC,
     ],

@@ -71,7 +71,7 @@ pub async fn check_schema(
 ) -> Result<(), Error> {
     let mut faults = compare_columns(&db.columns().await?, tables);
     faults.extend(tables.iter().filter_map(misdeclared));
-    let derived: Vec<Statement> = tables.iter().filter_map(Table::erase_statement).collect();
+    let derived: Vec<Statement> = tables.iter().flat_map(Table::derived).collect();
     let statements = [statements, &derived].concat();
     faults.extend(statements.iter().filter_map(|statement| misplaced(statement, tables)));
     for (name, error) in db.misfits(&statements).await? {

@@ -74,8 +74,11 @@ pub struct Table {
     pub subjects: &'static [&'static str],
     /// Why it is kept.
     pub purpose: &'static str,
-    /// How long, in words that retention policy refines.
+    /// How long, in words.
     pub retain: &'static str,
+    /// The moment from which a row is kept, and for how many days; the spine deletes it then
+    /// ([`Spine::retire_rows`](crate::Spine::retire_rows)). None: the room keeps its own word.
+    pub delete_after: Option<(&'static str, u32)>,
     /// What erasure does.
     pub erase: Erase,
     /// Every column.
@@ -90,6 +93,8 @@ pub struct Table {
     /// Deletes rows of one person, a bounded number of facts at a time; empty but for
     /// [`Erase::Delete`].
     pub(crate) erase_sql: &'static str,
+    /// Deletes rows whose time is over, a bounded number of facts at a time; empty where none are.
+    pub(crate) retire_sql: &'static str,
 }
 
 impl Table {
@@ -107,6 +112,7 @@ impl Table {
         columns: &'static [Column],
         reads: (&'static str, &'static str, &'static str),
         erase_sql: &'static str,
+        (delete_after, retire_sql): (Option<(&'static str, u32)>, &'static str),
     ) -> Self {
         let (digest_sql, page_sql, nameless_sql) = reads;
         Self {
@@ -116,31 +122,35 @@ impl Table {
             subjects,
             purpose,
             retain,
+            delete_after,
             erase,
             columns,
             digest_sql,
             page_sql,
             nameless_sql,
             erase_sql,
+            retire_sql,
         }
     }
 }
 
 impl Table {
-    /// The statement that deletes rows of a person, for the check of all statements.
-    pub(crate) fn erase_statement(&self) -> Option<Statement> {
-        let Self { name, erase_sql: text, .. } = *self;
+    /// The statements that the declaration makes, for the check of all statements.
+    pub(crate) fn derived(&self) -> Vec<Statement> {
         let kind = match self.kind {
             TableKind::Fact => StatementKind::Fact,
             TableKind::Upkeep => StatementKind::Upkeep,
-            TableKind::Log => return None,
+            TableKind::Log => return Vec::new(),
         };
-        (!text.is_empty()).then_some(Statement { name: "erase", kind, text, table: name })
+        let all = [("erase", self.erase_sql), ("retire", self.retire_sql)].into_iter();
+        let all = all.filter(|(_, text)| !text.is_empty());
+        all.map(|(name, text)| Statement { name, kind, text, table: self.name }).collect()
     }
 }
 
 /// Declares a room's tables as `pub const TABLES`. A table that is about several persons names all
-/// their columns: `subject = "buyer" | "seller"`.
+/// their columns: `subject = "buyer" | "seller"`. Rows that shall go some days after a moment of
+/// theirs say so after `retain`: `delete_after = ("dropped_at", 30)`.
 ///
 /// ```
 /// spine::tables! {
@@ -157,6 +167,7 @@ impl Table {
 macro_rules! tables {
     ($($(#[doc = $about:literal])+ $name:ident: $kind:ident {
         subject = $($subject:literal)|+, purpose = $purpose:literal, retain = $retain:literal,
+        $(delete_after = ($since:literal, $days:literal),)?
         erase = $erase:ident $(($why:literal))?,
         columns { $($column:ident: $data:ident),+ $(,)? }
     })+) => {
@@ -176,6 +187,7 @@ macro_rules! tables {
             }),+],
             $crate::tables!(@digest $kind $name $($column)+),
             $crate::tables!(@wipe $kind $erase $name $($subject)+),
+            $crate::tables!(@retire $kind $name $($since $days)?),
         )),+];
     };
     (@subjects "") => { &[] };
@@ -221,4 +233,23 @@ macro_rules! tables {
         )
     };
     (@wipe $kind:ident $erase:ident $name:ident $($subject:literal)+) => { "" };
+    (@retire $kind:ident $name:ident) => { (None, "") };
+    (@retire fact $name:ident $since:literal $days:literal) => {
+        (
+            Some(($since, $days)),
+            ::core::concat!(
+                "DELETE FROM ", ::core::stringify!($name), " WHERE id IN (SELECT id FROM ",
+                ::core::stringify!($name), " WHERE ", $since,
+                " < $1 ORDER BY id LIMIT $2) RETURNING id"
+            ),
+        )
+    };
+    (@retire upkeep $name:ident $since:literal $days:literal) => {
+        (
+            Some(($since, $days)),
+            ::core::concat!(
+                "DELETE FROM ", ::core::stringify!($name), " WHERE ", $since, " < $1"
+            ),
+        )
+    };
 }

@@ -83,6 +83,7 @@ impl House {
             ("access", Box::pin(async { done(self.access.tend().await) })),
             ("identity", Box::pin(self.sweep())),
             ("bodies of events", Box::pin(self.retire_bodies())),
+            ("rows", Box::pin(async { done(self.spine.retire_rows().await) })),
             ("watch", Box::pin(async { done(self.watch.retire().await) })),
         ]
     }

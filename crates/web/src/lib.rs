@@ -29,6 +29,7 @@ mod stack;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod texts;
+mod wrong;
 
 pub use app::{App, Callers, Site, Timeouts};
 pub use client::ClientFacts;
@@ -44,6 +45,7 @@ pub use paging::{Cursor, Listing, Paging, PagingParams};
 pub use problem::{Document, FieldError, Problem};
 pub use sse::{Event, Streams};
 pub use stack::serve_stack;
+pub use wrong::Wrong;
 
 /// A future that a trait object gives.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

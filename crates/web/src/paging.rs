@@ -55,6 +55,23 @@ pub struct Paging {
     pub limit: i64,
 }
 
+impl Paging {
+    /// The id that the page begins after, for lists in order of their ids.
+    ///
+    /// # Errors
+    /// 422 where the cursor is no id: it is not `next` of a page of this list.
+    pub fn after_id(&self) -> Result<Option<[u8; 16]>, Problem> {
+        let id = self.after.as_ref().map(|cursor| cursor.key().try_into());
+        id.transpose().map_err(|_| wrong("after", NEXT))
+    }
+}
+
+const NEXT: &str = "must be `next` of the page before, or left out";
+
+fn wrong(field: &str, detail: impl Into<String>) -> Problem {
+    Problem::invalid_fields(vec![FieldError { field: field.to_owned(), detail: detail.into() }])
+}
+
 /// The parameters as a caller writes them; for the API document.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -71,18 +88,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Query(params) = Query::<PagingParams>::from_request_parts(parts, state).await?;
         let limit = params.limit.unwrap_or(DEFAULT_ROWS);
-        let wrong = |field: &str, detail: String| {
-            Problem::invalid_fields(vec![FieldError { field: field.to_owned(), detail }])
-        };
         if !(1..=Limits::PAGE_ROWS).contains(&limit) {
             let detail = format!("must be 1 to {}", Limits::PAGE_ROWS);
             return Err(wrong("limit", detail));
         }
         let after = match params.after.as_deref() {
             None | Some("") => None,
-            Some(text) => Some(Cursor::read(text).ok_or_else(|| {
-                wrong("after", "must be `next` of the page before, or left out".to_owned())
-            })?),
+            Some(text) => Some(Cursor::read(text).ok_or_else(|| wrong("after", NEXT))?),
         };
         Ok(Self { after, limit })
     }

@@ -8,11 +8,11 @@ use kernel::{Secret, SessionId, Timestamp};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::{App, Caller, Form, Json, Page, Problem, Query, Shape, html, html_with};
+use web::{App, Caller, Form, Json, Page, Problem, Query, Shape, Wrong, html, html_with};
 
 use super::{AccountView, EraseAccount, Rename};
 use crate::error::Error;
-use crate::form::{Wrong, next_or, see_other, sign_out_cookies};
+use crate::form::{next_or, see_other, sign_out_cookies};
 use crate::password::{ChangePassword, ConfirmPassword};
 use crate::room::Identity;
 use crate::session::{EndReason, SessionView};

@@ -8,11 +8,11 @@ use kernel::Secret;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::{Form, Json, Page, Problem, Query, Shape, Visit, html, html_with};
+use web::{Form, Json, Page, Problem, Query, Shape, Visit, Wrong, html, html_with};
 
 use super::{ForgotPassword, ResetPassword};
 use crate::error::Error;
-use crate::form::{Wrong, see_other};
+use crate::form::see_other;
 use crate::room::Identity;
 use crate::sign_up::http::{Accepted, LinkQuery};
 

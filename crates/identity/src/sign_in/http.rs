@@ -7,11 +7,11 @@ use kernel::Secret;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::{App, Caller, Form, Json, Page, Problem, Query, Shape, Visit, html, html_with};
+use web::{App, Caller, Form, Json, Page, Problem, Query, Shape, Visit, Wrong, html, html_with};
 
 use super::SignIn;
 use crate::error::Error;
-use crate::form::{Wrong, next_or, see_other, sign_in_cookies, sign_out_cookies};
+use crate::form::{next_or, see_other, sign_in_cookies, sign_out_cookies};
 use crate::refresh::http::TokensView;
 use crate::room::Identity;
 use crate::session::{Client, EndReason};

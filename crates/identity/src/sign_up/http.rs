@@ -8,11 +8,11 @@ use kernel::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::{Form, Json, Page, Problem, Query, Shape, Visit, html, html_with};
+use web::{Form, Json, Page, Problem, Query, Shape, Visit, Wrong, html, html_with};
 
 use super::{SignUp, VerifyEmail};
 use crate::account::AccountKind;
-use crate::form::{Wrong, see_other};
+use crate::form::see_other;
 use crate::room::Identity;
 
 pub(crate) fn routes() -> OpenApiRouter<Identity> {

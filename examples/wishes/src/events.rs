@@ -3,7 +3,7 @@
 use crate::wish::WishId;
 
 spine::events! {
-    room = "wish";
+    room = "wishes";
     /// An account made a wish.
     Made = "made" { plain { } sealed { wish: WishId } retain_days = 90, ocsf = 3001 }
     /// An account dropped a wish.

@@ -2,18 +2,18 @@
 
 spine::tables! {
     /// A wish of one account.
-    wish_wish: fact {
+    wishes_wish: fact {
         subject = "account", purpose = "to remind a customer when a show begins",
-        retain = "until erased", erase = delete,
+        retain = "30 days after it was dropped", delete_after = ("dropped_at", 30), erase = delete,
         columns {
             id: Id, version: Version, account: Plain, text_sealed: Sealed, made_at: Time,
             dropped_at: Time
         }
     }
     /// How many wishes an account made in one hour.
-    wish_pace: upkeep {
+    wishes_pace: upkeep {
         subject = "account", purpose = "to notice programs", retain = "two days",
-        erase = delete_in("wish.flood"),
-        columns { account: Plain, hour: Plain, made: Plain }
+        delete_after = ("hour", 2), erase = delete_in("wishes.flood"),
+        columns { account: Plain, hour: Time, made: Plain }
     }
 }

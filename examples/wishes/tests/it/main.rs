@@ -1,4 +1,4 @@
-//! All use cases of the room, in one binary. Numbers W1 … W4 are the promises of lib.rs.
+//! All use cases of the room, in one binary. Numbers W1 … W5 are the promises of lib.rs.
 //! `cfg(test)` on each module tells clippy that its helpers are tests too.
 
 #[cfg(test)]
@@ -8,4 +8,4 @@ mod flood;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
-mod wishes;
+mod keeping;

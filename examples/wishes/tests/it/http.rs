@@ -11,10 +11,10 @@ use web::Callers;
 use web::api::Access;
 use web::testing::{Client, Nobody, SignedIn, app_with};
 
-use crate::wishes::{ROOMS, open};
+use crate::keeping::{ROOMS, open};
 
 fn client(world: &World, callers: impl Callers + 'static) -> Client {
-    let all = web::api::assemble("test", "1", [wish::routes(open(world))]).unwrap();
+    let all = web::api::assemble("test", "1", [wishes::routes(open(world))]).unwrap();
     let app = app_with(Arc::new(callers), world.clock.clone(), world.entropy.clone());
     Client::new(web::serve_stack(all.router, app))
 }
@@ -25,7 +25,7 @@ fn browser_of(world: &World, account: AccountId) -> Client {
 
 on_both! { ROOMS;
     async fn every_operation_asks_for_a_session(world: &World) {
-        let all = web::api::assemble("test", "1", [wish::routes(open(world))]).unwrap();
+        let all = web::api::assemble("test", "1", [wishes::routes(open(world))]).unwrap();
         assert_eq!(all.operations.len(), 5);
         assert!(all.operations.iter().all(|operation| operation.access == Access::Session));
         let mut nobody = client(world, Nobody);
@@ -41,6 +41,15 @@ on_both! { ROOMS;
         let sent = sent.expect(StatusCode::SEE_OTHER);
         let page = anna.follow(&sent).await.expect(StatusCode::OK);
         assert!(page.body.contains("lamp") && !page.body.contains("<blue>"), "{}", page.body);
+    }
+
+    async fn a_wrong_wish_comes_back_with_what_was_typed(world: &World) {
+        let mut anna = browser_of(world, world.person().await);
+        let long = "lamps ".repeat(50);
+        let again = anna.submit("/auth/wishes", "/auth/wishes", &[("text", &long)]).await;
+        let again = again.expect(StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(again.body.contains(&long), "{}", again.body);
+        assert!(again.body.contains("1 to 200 bytes are wanted"), "{}", again.body);
     }
 
     // W1
@@ -59,10 +68,10 @@ on_both! { ROOMS;
 
         let nothing = json!({});
         let strange = ben.json(Method::DELETE, &path, &nothing).await;
-        assert_eq!(strange.expect(StatusCode::NOT_FOUND).code(), "wish.not_found");
+        assert_eq!(strange.expect(StatusCode::NOT_FOUND).code(), "wishes.not_found");
         let dropped = anna.json(Method::DELETE, &path, &nothing).await;
         let _ = dropped.expect(StatusCode::NO_CONTENT);
         let empty = anna.post_json("/v1/wishes", &json!({ "text": " " })).await;
-        assert_eq!(empty.code(), "wish.text");
+        assert_eq!(empty.code(), "wishes.text");
     }
 }

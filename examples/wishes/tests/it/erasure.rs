@@ -2,9 +2,9 @@
 
 use futures_util::future::try_join_all;
 use testkit::{World, on_both};
-use wish::{Flood, Make};
+use wishes::{Flood, Make};
 
-use crate::wishes::{ROOMS, acting, open};
+use crate::keeping::{ROOMS, acting, open};
 
 /// More than one transaction deletes.
 const WISHES: usize = 520;
@@ -22,7 +22,7 @@ on_both! { ROOMS;
         world.spine.sequence().await.unwrap();
         world.spine.consume(&Flood).await.unwrap();
         let left = world.rows_left_of(anna).await;
-        assert_eq!(left, [("wish_wish", 520), ("wish_pace", 1)]);
+        assert_eq!(left, [("wishes_wish", 520), ("wishes_pace", 1)]);
 
         world.erase(anna).await;
         world.spine.consume(&Flood).await.unwrap();

@@ -41,7 +41,7 @@ pub struct Wish {
 }
 
 const fn cell(id: WishId) -> Place<'static> {
-    Place { table: "wish_wish", column: "text_sealed", row: *id.as_bytes() }
+    Place { table: "wishes_wish", column: "text_sealed", row: *id.as_bytes() }
 }
 
 impl Wishes {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::{Caller, Form, Json, Page, Path, Problem, Shape, html};
+use web::{Caller, Form, Json, Page, Path, Problem, Shape, Wrong, html, html_with};
 
 use crate::room::Wishes;
 use crate::wish::{Make, Wish, WishId};
@@ -27,6 +27,17 @@ pub fn routes(room: Wishes) -> OpenApiRouter {
 struct WishesPage {
     page: Page,
     wishes: Vec<Wish>,
+    wrong: Wrong,
+    // Named unlike the parameters of the page's macros, which would hide it.
+    typed_text: String,
+}
+
+impl WishesPage {
+    async fn of(room: &Wishes, caller: &Caller, page: Page) -> Result<Self, Problem> {
+        let wishes = room.of(caller.account, [0; 16]).await?;
+        let page = page.titled("Your wishes", Shape::Narrow);
+        Ok(Self { page, wishes, wrong: Wrong::default(), typed_text: String::new() })
+    }
 }
 
 /// A wish as it is sent.
@@ -45,29 +56,35 @@ struct MadeWish {
 }
 
 /// The page with one's wishes.
-#[utoipa::path(get, path = "/auth/wishes", operation_id = "wish.page",
+#[utoipa::path(get, path = "/auth/wishes", operation_id = "wishes.page",
     responses((status = 200, description = "The page", content_type = "text/html")),
     extensions(("x-effect" = json!("none")), ("x-access" = json!("session"))))]
 async fn page(State(room): State<Wishes>, caller: Caller, page: Page) -> Result<Response, Problem> {
-    let wishes = room.of(caller.account, [0; 16]).await?;
-    html(&WishesPage { page: page.titled("Your wishes", Shape::Narrow), wishes })
+    html(&WishesPage::of(&room, &caller, page).await?)
 }
 
 /// Makes a wish from the page's form.
-#[utoipa::path(post, path = "/auth/wishes", operation_id = "wish.add",
-    responses((status = 303, description = "Back to the page")),
+#[utoipa::path(post, path = "/auth/wishes", operation_id = "wishes.add",
+    responses((status = 303, description = "Back to the page"),
+        (status = 422, description = "The page again, with what was typed")),
     extensions(("x-effect" = json!("fact")), ("x-access" = json!("session"))))]
 async fn add(
     State(room): State<Wishes>,
     caller: Caller,
+    page: Page,
     Form(form): Form<NewWish>,
-) -> Result<Redirect, Problem> {
-    room.make(&caller.ctx, Make { account: caller.account, text: form.text }).await?;
-    Ok(Redirect::to("/auth/wishes"))
+) -> Result<Response, Problem> {
+    let command = Make { account: caller.account, text: form.text.clone() };
+    let Err(error) = room.make(&caller.ctx, command).await else {
+        return Ok(Redirect::to("/auth/wishes").into_response());
+    };
+    let (status, wrong) = Wrong::shown(error)?;
+    let again = WishesPage::of(&room, &caller, page).await?;
+    html_with(status, &WishesPage { wrong, typed_text: form.text, ..again })
 }
 
 /// One's wishes.
-#[utoipa::path(get, path = "/v1/wishes", operation_id = "wish.list",
+#[utoipa::path(get, path = "/v1/wishes", operation_id = "wishes.list",
     responses((status = 200, description = "The wishes", body = [Wish])),
     extensions(("x-effect" = json!("none")), ("x-access" = json!("session"))))]
 async fn list(State(room): State<Wishes>, caller: Caller) -> Result<Json<Vec<Wish>>, Problem> {
@@ -75,7 +92,7 @@ async fn list(State(room): State<Wishes>, caller: Caller) -> Result<Json<Vec<Wis
 }
 
 /// Makes a wish.
-#[utoipa::path(post, path = "/v1/wishes", operation_id = "wish.make", request_body = NewWish,
+#[utoipa::path(post, path = "/v1/wishes", operation_id = "wishes.make", request_body = NewWish,
     responses((status = 201, description = "Made", body = MadeWish)),
     extensions(("x-effect" = json!("fact")), ("x-access" = json!("session"))))]
 async fn make(
@@ -89,7 +106,7 @@ async fn make(
 }
 
 /// Drops a wish.
-#[utoipa::path(delete, path = "/v1/wishes/{id}", operation_id = "wish.drop",
+#[utoipa::path(delete, path = "/v1/wishes/{id}", operation_id = "wishes.drop",
     params(("id" = String, Path, description = "The wish")),
     responses((status = 204, description = "Dropped")),
     extensions(("x-effect" = json!("fact")), ("x-access" = json!("session"))))]

@@ -37,12 +37,12 @@ impl From<spine::StoreError> for Error {
 impl Refusal for Error {
     fn refused(&self) -> Refused {
         match self {
-            Self::Text => Refused::new(Kind::Invalid, "wish.text", "Some fields are wrong.")
+            Self::Text => Refused::new(Kind::Invalid, "wishes.text", "Some fields are wrong.")
                 .with_fields([FieldProblem::new("text", "1 to 200 bytes are wanted")]),
             Self::NotFound => {
-                Refused::new(Kind::NotFound, "wish.not_found", "There is no such wish.")
+                Refused::new(Kind::NotFound, "wishes.not_found", "There is no such wish.")
             }
-            Self::Broken => Refused::new(Kind::Broken, "wish.broken", self.to_string()),
+            Self::Broken => Refused::new(Kind::Broken, "wishes.broken", self.to_string()),
             Self::Vault(error) => error.refused(),
             Self::Spine(error) => error.refused(),
         }

@@ -3,9 +3,9 @@
 use futures_util::future::join_all;
 use kernel::{AccountId, Actor};
 use testkit::{World, on_both};
-use wish::{Error, Make, Wishes};
+use wishes::{Error, Make, Wishes};
 
-pub(crate) const ROOMS: &[spine::Room] = &[wish::ROOM];
+pub(crate) const ROOMS: &[spine::Room] = &[wishes::ROOM];
 
 pub(crate) fn open(world: &World) -> Wishes {
     Wishes::open(world.spine.clone(), world.vault.clone())
@@ -28,8 +28,8 @@ on_both! { ROOMS;
         assert!(matches!(refused, Err(Error::NotFound)));
         room.drop_wish(&acting(world, anna), anna, id).await.unwrap();
         assert!(room.of(anna, [0; 16]).await.unwrap().is_empty());
-        assert_eq!(world.told("wish.made").await.len(), 1);
-        let dropped = world.told("wish.dropped").await;
+        assert_eq!(world.told("wishes.made").await.len(), 1);
+        let dropped = world.told("wishes.dropped").await;
         assert_eq!(dropped[0].account(), Some(anna));
         world.check_log().await;
     }

@@ -1,4 +1,4 @@
-CREATE TABLE wish_wish (
+CREATE TABLE wishes_wish (
     id BYTEA PRIMARY KEY CHECK (length(id) = 16),
     version BIGINT NOT NULL,
     account BYTEA NOT NULL CHECK (length(account) = 16),
@@ -7,9 +7,9 @@ CREATE TABLE wish_wish (
     dropped_at BIGINT
 );
 
-CREATE INDEX wish_wish_by_account ON wish_wish (account, id);
+CREATE INDEX wishes_wish_by_account ON wishes_wish (account, id);
 
-CREATE TABLE wish_pace (
+CREATE TABLE wishes_pace (
     account BYTEA NOT NULL CHECK (length(account) = 16),
     hour BIGINT NOT NULL,
     made BIGINT NOT NULL,

@@ -1,6 +1,6 @@
 //! The rule of this room (W3): an account that makes wishes like a program is asked to step up.
 //! It follows the log, so its count moves in the transaction of its cursor: no wish counts twice.
-//! It alone writes `wish_pace`, so it also deletes there (`delete_in` in `tables.rs`): in the order
+//! It alone writes `wishes_pace`, so it also deletes there (`delete_in` in `tables.rs`): in the order
 //! of the log, a count that is late cannot come back after an erasure (W4).
 
 use kernel::Timestamp;
@@ -10,18 +10,14 @@ use spine::{
 };
 
 use crate::events::Made;
-use crate::room::Wishes;
 
 /// Wishes of one account in one hour that no person makes.
 pub(crate) const PACE_MAX: i64 = 50;
-/// Hours that a count is kept.
-const KEPT_HOURS: i64 = 48;
 
 spine::sql! {
-    upkeep COUNT in wish_pace = "INSERT INTO wish_pace (account, hour, made) VALUES ($1, $2, 1) \
-         ON CONFLICT (account, hour) DO UPDATE SET made = wish_pace.made + 1 RETURNING made";
-    upkeep FORGET in wish_pace = "DELETE FROM wish_pace WHERE account = $1";
-    upkeep TEND in wish_pace = "DELETE FROM wish_pace WHERE hour < $1";
+    upkeep COUNT in wishes_pace = "INSERT INTO wishes_pace (account, hour, made) VALUES ($1, $2, 1) \
+         ON CONFLICT (account, hour) DO UPDATE SET made = wishes_pace.made + 1 RETURNING made";
+    upkeep FORGET in wishes_pace = "DELETE FROM wishes_pace WHERE account = $1";
 }
 
 /// Counts wishes and asks for an answer.
@@ -30,7 +26,7 @@ pub struct Flood;
 
 impl Flood {
     /// The name of its cursor.
-    pub const NAME: &'static str = "wish.flood";
+    pub const NAME: &'static str = "wishes.flood";
 }
 
 async fn weigh(tx: &mut Tx, event: &Recorded) -> Result<(), Error> {
@@ -56,21 +52,9 @@ async fn weigh(tx: &mut Tx, event: &Recorded) -> Result<(), Error> {
     Ok(())
 }
 
-impl Wishes {
-    /// Deletes counts whose time is over; the program calls it each minute.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn tend(&self, now: Timestamp) -> Result<u64, Error> {
-        let mut upkeep = self.spine.upkeep().await?;
-        let deleted = upkeep.run(&TEND, args![hour_of(now) - KEPT_HOURS]).await?;
-        upkeep.commit().await?;
-        Ok(deleted)
-    }
-}
-
-const fn hour_of(moment: Timestamp) -> i64 {
-    moment.seconds().div_euclid(3_600)
+/// The beginning of the hour.
+const fn hour_of(moment: Timestamp) -> Timestamp {
+    Timestamp::from_seconds(moment.seconds().div_euclid(3_600) * 3_600)
 }
 
 impl Consumer for Flood {

@@ -8,6 +8,7 @@
 //! - **W2** a wish is dropped once: of eight that try at once, one does it and is told.
 //! - **W3** an account that makes wishes like a program is asked to step up, once an hour.
 //! - **W4** of an erased person this room keeps no row.
+//! - **W5** a wish is kept for 30 days after it was dropped, a count for two.
 //!
 //! **Threats.** Somebody else's session; a dump of the database; a program that fills the table.
 
@@ -27,13 +28,13 @@ pub use wish::{Make, Wish, WishId};
 
 /// What the room brings into the house.
 pub const ROOM: spine::Room = spine::Room {
-    name: "wish",
+    name: "wishes",
     number: 90,
     tables: tables::TABLES,
     events: events::EVENTS,
     migrations: &[spine::Migration {
         version: 900_001,
-        name: "wish/0001_wishes",
+        name: "wishes/0001_wishes",
         text: include_str!("../migrations/0001_wishes.sql"),
     }],
     statements: &[wish::STATEMENTS, flood::STATEMENTS],
