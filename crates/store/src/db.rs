@@ -25,7 +25,7 @@ pub enum Backend {
 pub struct Options {
     /// `sqlite:///path/file.db` or `postgres://user@host/name`.
     pub url: String,
-    /// The most connections; on SQLite the most readers.
+    /// The most connections, half of which only read; on SQLite all of them do, besides one writer.
     pub connections: u32,
     /// How long to wait for a connection from the pool, and on SQLite for the writer's turn.
     pub acquire_timeout: Duration,
@@ -48,12 +48,21 @@ pub(crate) const SQLITE_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synch
 const SQLITE_READERS: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; \
      PRAGMA temp_store = MEMORY; PRAGMA cache_size = -1024";
 
+/// For each connection to PostgreSQL that reads: a statement that writes is refused there (S4).
+const POSTGRES_READERS: &str = "SET default_transaction_read_only = on";
+
 /// A database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Db {
-    pool: AnyPool,
-    writer: Option<Arc<Writer>>,
-    backend: Backend,
+    readers: AnyPool,
+    writers: Writers,
+}
+
+/// How a database is written.
+#[derive(Clone, Debug)]
+enum Writers {
+    Sqlite(Arc<Writer>),
+    Postgres(AnyPool),
 }
 
 impl Db {
@@ -66,27 +75,27 @@ impl Db {
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let backend =
             if options.url.starts_with("sqlite:") { Backend::Sqlite } else { Backend::Postgres };
-        let pool = AnyPoolOptions::new()
-            .max_connections(options.connections)
-            .acquire_timeout(options.acquire_timeout)
-            .idle_timeout(Duration::from_secs(300));
+        let pool = |connections| {
+            AnyPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(options.acquire_timeout)
+                .idle_timeout(Duration::from_secs(300))
+        };
         match backend {
             Backend::Sqlite => {
                 let url = with_create_mode(&options.url);
                 let writer = Writer::new(writer::connect(&url).await?, options.acquire_timeout);
-                let pool = pool
-                    .after_connect(|connection, _| {
-                        Box::pin(async move {
-                            connection.execute(SQLITE_READERS).await?;
-                            Ok(())
-                        })
-                    })
-                    .connect_lazy(&url)?;
-                Ok(Self { pool, writer: Some(Arc::new(writer)), backend })
+                let readers = told_first(pool(options.connections), SQLITE_READERS);
+                let writers = Writers::Sqlite(Arc::new(writer));
+                Ok(Self { readers: readers.connect_lazy(&url)?, writers })
             }
             Backend::Postgres => {
-                let pool = pool.connect(&options.url).await?;
-                Ok(Self { pool, writer: None, backend })
+                let reading = (options.connections / 2).max(1);
+                let writing = options.connections.saturating_sub(reading).max(1);
+                let writers = pool(writing).connect(&options.url).await?;
+                let readers = told_first(pool(reading), POSTGRES_READERS);
+                let readers = readers.connect_lazy(&options.url)?;
+                Ok(Self { readers, writers: Writers::Postgres(writers) })
             }
         }
     }
@@ -94,7 +103,10 @@ impl Db {
     /// Which database it is.
     #[must_use]
     pub const fn backend(&self) -> Backend {
-        self.backend
+        match self.writers {
+            Writers::Sqlite(_) => Backend::Sqlite,
+            Writers::Postgres(_) => Backend::Postgres,
+        }
     }
 
     /// Begins a write transaction.
@@ -103,9 +115,9 @@ impl Db {
     /// [`Error`] where the database is busy or does not answer; on SQLite also where the writer is
     /// not to be had in time: who begins within a transaction of its own waits in vain.
     pub async fn begin(&self) -> Result<Transaction, Error> {
-        match &self.writer {
-            Some(writer) => Ok(Transaction::sqlite(writer.begin().await?)),
-            None => Ok(Transaction::postgres(self.pool.begin().await?)),
+        match &self.writers {
+            Writers::Sqlite(writer) => Ok(Transaction::sqlite(writer.begin().await?)),
+            Writers::Postgres(pool) => Ok(Transaction::postgres(pool.begin().await?)),
         }
     }
 
@@ -114,7 +126,7 @@ impl Db {
     /// # Errors
     /// [`Error`] where none is to be had in time.
     pub async fn read(&self) -> Result<Reader, Error> {
-        Ok(Reader(self.pool.acquire().await?))
+        Ok(Reader(self.readers.acquire().await?))
     }
 
     /// Lets the database check statements against its schema, without running them. Returns those
@@ -128,7 +140,7 @@ impl Db {
     ) -> Result<Vec<(&'static str, Error)>, Error> {
         // Not a connection of the pool: what is prepared without values has other types in its
         // cache than the same text with values.
-        let mut connection = self.pool.acquire().await?.detach();
+        let mut connection = self.readers.acquire().await?.detach();
         let mut misfits = Vec::new();
         for statement in statements {
             let text = sqlx::SqlStr::from_static(statement.text);
@@ -150,7 +162,7 @@ impl Db {
         const POSTGRES: &str = "SELECT CAST(table_name AS TEXT) AS tab, \
              CAST(column_name AS TEXT) AS col FROM information_schema.columns \
              WHERE table_schema = current_schema() ORDER BY table_name, column_name";
-        let text = match self.backend {
+        let text = match self.backend() {
             Backend::Sqlite => SQLITE,
             Backend::Postgres => POSTGRES,
         };
@@ -160,11 +172,22 @@ impl Db {
 
     /// Ends all connections, in order: what was begun is finished or undone.
     pub async fn close(&self) {
-        if let Some(writer) = &self.writer {
-            writer.close().await;
+        match &self.writers {
+            Writers::Sqlite(writer) => writer.close().await,
+            Writers::Postgres(pool) => pool.close().await,
         }
-        self.pool.close().await;
+        self.readers.close().await;
     }
+}
+
+/// Connections that are told this before anything else.
+fn told_first(pool: AnyPoolOptions, statements: &'static str) -> AnyPoolOptions {
+    pool.after_connect(move |connection, _| {
+        Box::pin(async move {
+            connection.execute(statements).await?;
+            Ok(())
+        })
+    })
 }
 
 fn with_create_mode(url: &str) -> String {

@@ -6,7 +6,7 @@
 //! - **S2** a transaction is all or nothing, also when its future is dropped half-way;
 //! - **S3** on SQLite there is one writer with a fair queue; writers that wait share one commit
 //!   (group commit), each in its own savepoint, and none is told "done" before the disk is;
-//! - **S4** readers cannot write: on SQLite their connections refuse to;
+//! - **S4** readers cannot write: their connections refuse to, on both databases;
 //! - **S5** an error tells apart what a caller can act on: a broken uniqueness, a database that is
 //!   busy (try again), one that does not answer, and a fault of ours.
 //!

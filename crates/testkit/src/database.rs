@@ -81,6 +81,9 @@ impl Scratch {
         // A test's few statements may leak: their text must outlive the connection's cache.
         let text: &'static str = Box::leak(text.into_boxed_str());
         let mut connection = self.admin.read().await.expect("the server answers");
+        // Databases are not made within a transaction, and readers are told not to write.
+        const MAY_WRITE: &str = "SET default_transaction_read_only = off";
+        connection.rows(MAY_WRITE, Vec::new()).await.expect("the server obeys");
         connection.rows(text, Vec::new()).await.expect("the server obeys");
     }
 }

@@ -47,6 +47,21 @@ both! {
         tx.commit().await.unwrap();
     }
 
+    // S4
+    async fn who_reads_cannot_write(db: &Db) {
+        put(db, 1, None).await;
+        for text in [
+            "INSERT INTO item (id, number, small) VALUES ($1, 9, 0)",
+            "UPDATE item SET number = 9 WHERE id = $1",
+            "DELETE FROM item WHERE id = $1 RETURNING id",
+        ] {
+            let mut read = db.read().await.unwrap();
+            assert!(read.rows(text, args![id(1)]).await.is_err(), "{text}");
+        }
+        assert_eq!(crate::numbers(db).await, [1]);
+        assert_eq!(put(db, 2, None).await, Some(2), "writers still write");
+    }
+
     async fn values_come_back_as_they_went(db: &Db) {
         put(db, i64::MAX, Some("ünï")).await;
         let text = "SELECT id, number, small, name, ratio, bytes FROM item";

@@ -164,8 +164,7 @@ pub(crate) fn both(test: impl AsyncFn(&World)) {
         let Some((admin, name)) = scratch().await else { return };
         let world = World::new(Some(format!("{POSTGRES}/{name}")));
         test(&world).await;
-        let drop = format!("DROP DATABASE {name} WITH (FORCE)").leak();
-        admin.read().await.expect("reads").rows(drop, Vec::new()).await.expect("drops");
+        order(&admin, format!("DROP DATABASE {name} WITH (FORCE)")).await;
     });
 }
 
@@ -183,7 +182,14 @@ async fn scratch() -> Option<(Db, String)> {
             return None;
         }
     };
-    let make: &'static str = format!("CREATE DATABASE {name}").leak();
-    admin.read().await.expect("reads").rows(make, Vec::new()).await.expect("makes");
+    order(&admin, format!("CREATE DATABASE {name}")).await;
     Some((admin, name))
+}
+
+/// Orders the server outside of a transaction, by a connection that is told that it may write.
+async fn order(admin: &Db, text: String) {
+    let mut reader = admin.read().await.expect("reads");
+    for text in ["SET default_transaction_read_only = off", text.leak()] {
+        reader.rows(text, Vec::new()).await.expect("the server obeys");
+    }
 }
