@@ -47,6 +47,7 @@ mod error;
 pub mod export;
 mod hash;
 pub mod key;
+pub mod key_change;
 pub mod note;
 mod policy;
 mod proof;

@@ -71,6 +71,12 @@ impl Policy {
         Ok(Self { witnesses, quorum, ..self })
     }
 
+    /// How many witnesses must have cosigned.
+    #[must_use]
+    pub const fn quorum(&self) -> usize {
+        self.quorum
+    }
+
     /// The log that this policy is about.
     #[must_use]
     pub fn origin(&self) -> &str {

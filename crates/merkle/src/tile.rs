@@ -89,6 +89,12 @@ impl TileId {
         Self { width: TILE_WIDTH, ..self }
     }
 
+    /// Whether a tree of `size` leaves has all of its hashes.
+    #[must_use]
+    pub fn is_within(self, size: u64) -> bool {
+        Self::in_tree(self.level, self.index, size).is_some_and(|whole| whole.width >= self.width)
+    }
+
     /// The first leaf below the tile's hash number `offset`, 0 … 255.
     #[must_use]
     pub fn first_leaf(&self, offset: u16) -> u64 {

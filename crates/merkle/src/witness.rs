@@ -5,11 +5,24 @@ use std::fmt;
 
 use crate::checkpoint::{Checkpoint, SignedCheckpoint, parse_decimal};
 use crate::cosign::cosign;
+use crate::hash::sha256;
 use crate::key::NoteSigner;
 use crate::note::{MAX_NOTE_BYTES, Signature};
 use crate::policy::Policy;
 use crate::proof::{MAX_PROOF, verify_consistency};
 use crate::{Error, Hash};
+
+/// The name of a log in a witness's paths and files: SHA-256 of its origin, in hex.
+#[must_use]
+pub fn log_id(origin: &str) -> String {
+    sha256(origin.as_bytes()).to_hex()
+}
+
+/// Reads the body of a 409: the size that the witness cosigned last.
+#[must_use]
+pub fn parse_known_size(body: &[u8]) -> Option<u64> {
+    std::str::from_utf8(body).ok()?.strip_suffix('\n').and_then(parse_decimal)
+}
 
 /// Bytes in the largest add-checkpoint body.
 pub const MAX_REQUEST_BYTES: usize = MAX_NOTE_BYTES + 4_096;
