@@ -24,6 +24,8 @@ pub(crate) struct SubjectKey {
 pub(crate) enum Held {
     Key(Arc<SubjectKey>),
     Erased,
+    /// There is no row: never made, or lost. Looked for again by each resolve.
+    Missing,
 }
 
 struct Entry {
@@ -86,11 +88,12 @@ impl Cache {
     pub(crate) fn missing(&self, subjects: &[Subject], now: Timestamp) -> (Vec<Subject>, u64) {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
         let stale = |subject: &Subject| match inner.entries.get(subject) {
+            Some(Entry { held: Held::Missing, .. }) | None => true,
             Some(entry) if age(entry, now) <= self.recheck => {
                 entry.used_at.store(self.tick(), Ordering::Relaxed);
                 false
             }
-            Some(_) | None => true,
+            Some(_) => true,
         };
         let mut missing: Vec<Subject> = subjects.iter().copied().filter(stale).collect();
         missing.sort_unstable();

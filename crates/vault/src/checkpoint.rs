@@ -27,8 +27,8 @@ impl fmt::Debug for Notary {
 
 impl Vault {
     /// The signer of the log of this name (C2SP signed-note key name), with the checkpoint key
-    /// that is in use now. A rotation of it changes the log's verification key: it belongs to
-    /// `audit reopen`, or to a key roll-over that the log's readers are told of.
+    /// that is in use now. A rotation of it changes the log's verification key, of which the log
+    /// tells (`spine::Spine::tell_key_changes`).
     ///
     /// # Errors
     /// [`Error::Missing`] where there is no key.
@@ -42,13 +42,17 @@ impl Vault {
         Ok(Notary { name: name.into(), version: Arc::clone(version), public_key })
     }
 
-    /// The public halves of all checkpoint keys so far, oldest first: what an old checkpoint is
-    /// verified with.
-    #[must_use]
-    pub fn checkpoint_keys(&self) -> Vec<[u8; 32]> {
+    /// The signers of all checkpoint keys so far, oldest first: old ones vouch for those that follow.
+    ///
+    /// # Errors
+    /// [`Error::Forged`] where a public half is none.
+    pub fn notaries(&self, name: &str) -> Result<Vec<Notary>, Error> {
         let ring = self.ring();
-        let versions = ring.versions(Purpose::Checkpoint).iter();
-        versions.filter_map(|version| version.public_key.as_slice().try_into().ok()).collect()
+        let notary = |version: &Arc<Version>| {
+            let public_key = version.public_key.as_slice().try_into().map_err(|_| Error::Forged)?;
+            Ok(Notary { name: name.to_owned(), version: Arc::clone(version), public_key })
+        };
+        ring.versions(Purpose::Checkpoint).iter().map(notary).collect()
     }
 }
 

@@ -76,6 +76,9 @@ pub enum Error {
     /// The subject's key was destroyed.
     #[error("the key of this subject was destroyed")]
     Erased,
+    /// The subject has no key, and no tombstone either.
+    #[error("the key of this subject is missing, and nothing says that it was destroyed")]
+    NoKey,
     /// No key was resolved for the subject, or it has none.
     #[error("the key of this subject was not resolved, or was never made")]
     Unresolved,
@@ -136,6 +139,7 @@ impl Refusal for Error {
             Self::Store(error) => (kind_of_store(error), "vault.store_unavailable"),
             Self::Erased => (NotFound, "vault.erased"),
             Self::Unresolved => (Broken, "vault.unresolved"),
+            Self::NoKey => (Broken, "vault.no_key"),
             Self::Forged => (Broken, "vault.forged"),
             Self::WornOut => (Unavailable, "vault.worn_out"),
             Self::TooMany { .. } => (Invalid, "vault.too_many"),
@@ -173,6 +177,7 @@ impl From<Error> for SealError {
         match error {
             Error::Erased => Self::Erased,
             Error::Unresolved | Error::TooMany { .. } => Self::Unresolved,
+            Error::NoKey => Self::Missing,
             Error::Forged => Self::Forged,
             Error::File { .. }
             | Error::Exposed { .. }

@@ -45,6 +45,7 @@ impl Vault {
         }
         match self.held_now(subject)? {
             Held::Erased => Err(Error::Erased),
+            Held::Missing => Err(Error::Unresolved),
             Held::Key(key) => {
                 // This process's count since it fetched the key. One subject would need 50,000
                 // seals in each second of a day to come near.
@@ -60,8 +61,8 @@ impl Vault {
     /// Opens what [`Vault::seal`] made for the same subject and place.
     ///
     /// # Errors
-    /// [`Error::Unresolved`], [`Error::Erased`], or [`Error::Forged`] where a bit, the place, the
-    /// subject or the tenant is another.
+    /// [`Error::Unresolved`], [`Error::Erased`], [`Error::NoKey`], or [`Error::Forged`] where a bit,
+    /// the place, the subject or the tenant is another.
     pub fn open_sealed(
         &self,
         subject: Subject,
@@ -82,6 +83,7 @@ impl Vault {
         }
         match self.held_now(subject)? {
             Held::Erased => Err(Error::Erased),
+            Held::Missing => Err(Error::NoKey),
             Held::Key(_) if number != SUBJECT_VERSION => Err(Error::Forged),
             Held::Key(key) => {
                 let binding = Binding { tenant: self.tenant(), subject, place, key: key.id };

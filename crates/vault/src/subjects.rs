@@ -118,7 +118,7 @@ impl Vault {
                         Err(other) => return Err(other),
                     }
                 }
-                None => {}
+                None => found.push((*subject, Held::Missing)),
             }
         }
         Ok(())
@@ -196,7 +196,7 @@ impl Vault {
             if let Some(row) = self.rows(&[subject]).await?.first() {
                 return match self.held(row).await? {
                     Held::Erased => Err(Error::Erased),
-                    held @ Held::Key(_) => Ok(held),
+                    held @ (Held::Key(_) | Held::Missing) => Ok(held),
                 };
             }
             // No row, and none could be added: a retired day, or an epoch that is over.

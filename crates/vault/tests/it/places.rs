@@ -106,6 +106,9 @@ fn the_spine_sees_its_own_errors() {
         sealer.resolve(&[account(1), account(1), account(5), Subject::House]).await.unwrap();
         let unknown = sealer.seal(account(5), PLACE, b"x", &SystemEntropy);
         assert_eq!(unknown, Err(SealError::Unresolved));
+        // looked for, and not there; not looked for
+        assert_eq!(sealer.open(account(5), PLACE, &sealed), Err(SealError::Missing));
+        assert_eq!(sealer.open(account(6), PLACE, &sealed), Err(SealError::Unresolved));
         assert_eq!(sealer.open(account(1), PLACE, &sealed).unwrap(), b"ada@example.org");
         assert_eq!(sealer.open(account(1), PLACE, b"short"), Err(SealError::Forged));
         vault.shred(account(1)).await.unwrap();
