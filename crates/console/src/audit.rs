@@ -174,7 +174,7 @@ struct VerifyForm {
 }
 
 /// A checkpoint as a person pastes it: checked against the log's key before it is believed.
-fn read_kept(text: &str, key: VerifyKey) -> Result<Vec<Checkpoint>, Problem> {
+fn read_kept(text: &str, keys: Vec<VerifyKey>) -> Result<Vec<Checkpoint>, Problem> {
     let wrong = |detail: String| wrong_field("kept", &detail);
     let text = text.replace("\r\n", "\n");
     if text.trim().is_empty() {
@@ -186,7 +186,7 @@ fn read_kept(text: &str, key: VerifyKey) -> Result<Vec<Checkpoint>, Problem> {
     let text = format!("{}\n", text.trim());
     let signed = SignedCheckpoint::parse(text.as_bytes());
     let signed = signed.map_err(|error| wrong(format!("This is no checkpoint: {error}.")))?;
-    let policy = Policy::new(vec![key]);
+    let policy = Policy::new(keys);
     let verified = policy.and_then(|policy| policy.verify(&signed));
     let verified = verified
         .map_err(|error| wrong(format!("This log's key did not sign this checkpoint: {error}.")))?;
@@ -206,8 +206,8 @@ async fn verify(
     page: Page,
     Form(form): Form<VerifyForm>,
 ) -> Result<Response, Problem> {
-    let key = console.spine().verifier_key().await?;
-    let done = match read_kept(&form.kept, key) {
+    let keys = console.spine().verifier_keys().await?;
+    let done = match read_kept(&form.kept, keys) {
         Ok(known) => check(&console, &caller.ctx, &known).await,
         Err(problem) => Err(problem),
     };

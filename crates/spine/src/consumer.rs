@@ -11,7 +11,8 @@ use kernel::Limits;
 use store::{args, sql};
 use tokio_util::sync::CancellationToken;
 
-use crate::{BoxFuture, Error, Recorded, Spine, Subject, Tx};
+use crate::events::UnreadableEventsPassed;
+use crate::{About, BoxFuture, Error, Recorded, Spine, Subject, Tx};
 
 sql! {
     read CURSOR = "SELECT idx FROM spine_cursor WHERE name = $1";
@@ -166,14 +167,35 @@ impl<'a> Follower<'a> {
         tried
     }
 
+    /// What is said of events that cannot be opened: the consumer gets past them, as past those of
+    /// erased persons, but nobody asked for this. They stay in the log.
+    fn unreadable(&self, events: &[Recorded]) -> Option<UnreadableEventsPassed> {
+        let mut lost = events.iter().filter(|event| event.sealed.is_lost());
+        let first = lost.next()?;
+        let count = u32::try_from(lost.count()).unwrap_or(u32::MAX).saturating_add(1);
+        let (consumer, leaf, kind) = (self.consumer.name(), first.index, first.kind.as_str());
+        tracing::error!(
+            consumer, leaf, kind, count, why = ?first.sealed,
+            "EVENTS CANNOT BE OPENED and are passed over: `stagedoor audit verify` says more"
+        );
+        Some(UnreadableEventsPassed { consumer: consumer.to_owned(), first_leaf: leaf, count })
+    }
+
     async fn try_consume(&mut self, events: &[Recorded], next: i64) -> Result<(), Error> {
         self.consumer.prepare(&self.spine, events).await?;
+        let passed = self.unreadable(events);
+        if passed.is_some() {
+            self.spine.0.sealer.resolve(&[Subject::House]).await?;
+        }
         let mut tx = self.spine.begin(&self.spine.system_ctx(self.consumer.name())).await?;
         let moved = tx.upkeep(&ADVANCE, args![self.consumer.name(), next, self.saved]).await?;
         if moved == 0 {
             return Err(Error::NotLeader);
         }
         self.consumer.handle(&mut tx, events).await?;
+        if let Some(passed) = passed {
+            tx.emit(About::house("log", [0; 16], 0), passed)?;
+        }
         tx.commit().await?;
         self.saved = next;
         Ok(())

@@ -134,7 +134,7 @@ impl Refusal for SealError {
         let (kind, code) = match self {
             Self::Erased => (Kind::NotFound, "spine.erased"),
             Self::Unavailable => (Kind::Unavailable, "spine.unavailable"),
-            Self::Unresolved | Self::Forged => (Kind::Broken, "spine.broken"),
+            Self::Unresolved | Self::Missing | Self::Forged => (Kind::Broken, "spine.broken"),
         };
         Refused::new(kind, code, format!("{self}."))
     }

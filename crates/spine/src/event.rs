@@ -135,6 +135,19 @@ pub enum Opened {
     Erased,
     /// Retention deleted the body.
     Deleted,
+    /// The key is not there, and nothing says that it was destroyed: perhaps the keys' database is
+    /// older than the log.
+    Missing,
+    /// The event is not as the program wrote it: nothing of it is shown.
+    Forged,
+}
+
+impl Opened {
+    /// Whether it should be readable and is not: a fault that somebody must look into.
+    #[must_use]
+    pub const fn is_lost(&self) -> bool {
+        matches!(self, Self::Missing | Self::Forged)
+    }
 }
 
 /// An event as it stands in the log, opened where its key still lives.
@@ -182,8 +195,8 @@ impl Recorded {
         let mut fields = self.plain.clone();
         match &self.sealed {
             Opened::Whole(sealed) => fields.extend(sealed.clone()),
-            Opened::Erased | Opened::Deleted if E::SPEC.sealed.is_empty() => {}
-            Opened::Erased | Opened::Deleted => return None,
+            Opened::Erased | Opened::Deleted | Opened::Missing if E::SPEC.sealed.is_empty() => {}
+            Opened::Erased | Opened::Deleted | Opened::Missing | Opened::Forged => return None,
         }
         serde_json::from_value(Value::Object(fields)).ok()
     }
@@ -193,7 +206,7 @@ impl Recorded {
     pub fn sealed_text(&self, name: &str) -> Option<&str> {
         match &self.sealed {
             Opened::Whole(fields) => fields.get(name)?.as_str(),
-            Opened::Erased | Opened::Deleted => None,
+            Opened::Erased | Opened::Deleted | Opened::Missing | Opened::Forged => None,
         }
     }
 

@@ -28,4 +28,14 @@ crate::events! {
     SubjectCut = "subject_cut" {
         plain { subject: String } sealed {} retain_days = 36500, ocsf = 3004
     }
+    /// The key that signs the log was changed; the old key vouches for the new one.
+    KeyChanged = "log_key_changed" {
+        plain { old_key: String, new_key: String, vouched: String }
+        sealed {} retain_days = 36500, ocsf = 3004
+    }
+    /// A consumer went past events that could not be opened: forged, or without their key.
+    UnreadableEventsPassed = "unreadable_events_passed" {
+        plain { consumer: String, first_leaf: i64, count: u32 }
+        sealed {} retain_days = 3650, ocsf = 2004
+    }
 }

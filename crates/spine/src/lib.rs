@@ -21,7 +21,7 @@
 //!   row stays longer than its table's `delete_after` says.
 //!
 //! **Tables.** `spine_outbox`, `spine_leaf`, `spine_tile`, `spine_head`, `spine_checkpoint`,
-//! `spine_cosignature`, `spine_cursor`.
+//! `spine_cosignature`, `spine_published`, `spine_cursor`.
 //!
 //! **Threats.** Someone with write access to the database who alters, deletes, swaps or replays
 //! rows, or re-hashes the whole log; a crash at any write; two leaders; a client that hangs up.
@@ -36,10 +36,12 @@ mod erasure;
 mod error;
 mod event;
 mod events;
+mod keys;
 mod leaf;
 mod log;
 mod node;
 mod obey;
+mod published;
 mod reopen;
 mod response;
 mod retire;
@@ -58,7 +60,8 @@ pub use erasure::{ACCOUNT_ERASED, Erasure};
 pub use error::Error;
 pub use event::{About, Event, EventSpec, Opened, Recorded};
 pub use events::{
-    BodiesRetired, ForgedEventsFound, LogReopened, RowsErased, RowsRetired, SubjectCut,
+    BodiesRetired, ForgedEventsFound, KeyChanged, LogReopened, RowsErased, RowsRetired, SubjectCut,
+    UnreadableEventsPassed,
 };
 pub use log::{EventFilter, EventProof};
 pub use obey::{Asked, Obedience, Obeys};
@@ -89,6 +92,8 @@ pub const ROOM: Room = Room {
         RowsErased::SPEC,
         RowsRetired::SPEC,
         SubjectCut::SPEC,
+        KeyChanged::SPEC,
+        UnreadableEventsPassed::SPEC,
         ResponseRequested::SPEC,
     ],
     migrations: schema::MIGRATIONS,
@@ -98,6 +103,7 @@ pub const ROOM: Room = Room {
         log::STATEMENTS,
         consumer::STATEMENTS,
         node::STATEMENTS,
+        published::STATEMENTS,
         reopen::STATEMENTS,
         retire::STATEMENTS,
         verify::STATEMENTS,

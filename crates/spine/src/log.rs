@@ -6,28 +6,28 @@ use kernel::{AccountId, EventId, Limits};
 use merkle::tile::encode_bundle;
 use merkle::{Resource, SignedCheckpoint, TileId, TlogProof};
 use serde_json::{Map, Value as Json};
-use store::{FromRow, Row, args, sql};
+use store::{Row, args, sql};
 
-use crate::entry::split_body;
+use crate::leaf::Leaf;
 use crate::tx::body_place;
 use crate::{Error, Opened, Recorded, SealError, Spine, Subject, node};
 
 sql! {
     read PAGE =
-        "SELECT idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, version, body, \
-         leaf FROM spine_leaf WHERE idx < $1 \
+        "SELECT idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, version, entry, \
+         body, leaf, mac FROM spine_leaf WHERE idx < $1 \
          AND (CAST($2 AS TEXT) IS NULL OR (kind >= $2 AND kind < $3)) \
          AND (CAST($4 AS TEXT) IS NULL OR actor_kind = $4) ORDER BY idx DESC LIMIT $5";
     read PAGE_OF =
-        "SELECT idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, version, body, \
-         leaf FROM spine_leaf WHERE subject = $1 AND idx < $2 \
+        "SELECT idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, version, entry, \
+         body, leaf, mac FROM spine_leaf WHERE subject = $1 AND idx < $2 \
          AND (CAST($3 AS TEXT) IS NULL OR (kind >= $3 AND kind < $4)) ORDER BY idx DESC LIMIT $5";
     read FROM =
-        "SELECT idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, version, body, \
-         leaf FROM spine_leaf WHERE idx >= $1 ORDER BY idx LIMIT $2";
+        "SELECT idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, version, entry, \
+         body, leaf, mac FROM spine_leaf WHERE idx >= $1 ORDER BY idx LIMIT $2";
     read ONE =
-        "SELECT idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, version, body, \
-         leaf FROM spine_leaf WHERE id = $1";
+        "SELECT idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, version, entry, \
+         body, leaf, mac FROM spine_leaf WHERE id = $1";
     read ENTRY = "SELECT idx, entry FROM spine_leaf WHERE id = $1";
     read ENTRIES = "SELECT entry FROM spine_leaf WHERE idx >= $1 AND idx < $2 ORDER BY idx";
 }
@@ -59,14 +59,14 @@ impl EventFilter {
     }
 }
 
-/// A leaf as stored.
+/// A leaf as stored: its columns, and the row to hold them against its entry.
 struct LeafRow {
     recorded: Recorded,
-    body: Option<Vec<u8>>,
+    row: Row,
 }
 
-impl FromRow for LeafRow {
-    fn from_row(row: &Row) -> Result<Self, store::Error> {
+impl LeafRow {
+    fn read(row: Row) -> Result<Self, store::Error> {
         let subject = row.opt_bytes("subject")?;
         let recorded = Recorded {
             index: row.int("idx")?,
@@ -82,7 +82,7 @@ impl FromRow for LeafRow {
             sealed: Opened::Deleted,
             leaf: row.fixed("leaf")?,
         };
-        Ok(Self { recorded, body: row.opt_bytes("body")? })
+        Ok(Self { recorded, row })
     }
 }
 
@@ -108,11 +108,11 @@ impl Spine {
         let rows = match filter.account {
             Some(account) => {
                 let subject = Subject::Account(account).to_bytes();
-                read.all(&PAGE_OF, args![subject, before, from, to, limit]).await?
+                read.rows(&PAGE_OF, args![subject, before, from, to, limit]).await?
             }
             None => {
                 let actor = filter.actor_kind.clone();
-                read.all(&PAGE, args![before, from, to, actor, limit]).await?
+                read.rows(&PAGE, args![before, from, to, actor, limit]).await?
             }
         };
         drop(read);
@@ -126,7 +126,7 @@ impl Spine {
         limit: i64,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Vec<Recorded>, Error> {
-        let rows = self.read().await?.all(&FROM, args![index, limit]).await?;
+        let rows = self.read().await?.rows(&FROM, args![index, limit]).await?;
         self.open(rows, wanted).await
     }
 
@@ -135,15 +135,16 @@ impl Spine {
     /// # Errors
     /// [`Error::NoSuchEvent`] also while it waits for its leaf; [`Error::Store`].
     pub async fn event(&self, id: EventId) -> Result<Recorded, Error> {
-        let rows = self.read().await?.all(&ONE, args![id.as_bytes()]).await?;
+        let rows = self.read().await?.rows(&ONE, args![id.as_bytes()]).await?;
         self.open(rows, |_| true).await?.pop().ok_or(Error::NoSuchEvent)
     }
 
     async fn open(
         &self,
-        rows: Vec<LeafRow>,
+        rows: Vec<Row>,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Vec<Recorded>, Error> {
+        let rows: Vec<LeafRow> = rows.into_iter().map(LeafRow::read).collect::<Result<_, _>>()?;
         let wants = |row: &&LeafRow| wanted(&row.recorded.kind);
         let mut subjects: Vec<Subject> =
             rows.iter().filter(wants).filter_map(|row| row.recorded.subject).collect();
@@ -158,21 +159,28 @@ impl Spine {
             .collect()
     }
 
-    fn open_one(&self, row: LeafRow) -> Result<Recorded, Error> {
-        let mut recorded = row.recorded;
-        let Some(body) = row.body else { return Ok(recorded) };
-        let Some((plain, sealed)) = split_body(&body) else {
-            return Err(SealError::Forged.into());
-        };
-        recorded.plain = serde_json::from_slice(plain)?;
+    /// Opens an event. What is forged or without its key is named so, and stops nobody; only a store
+    /// that does not answer, or a key of the house's own that is not known yet, is an error.
+    fn open_one(&self, found: LeafRow) -> Result<Recorded, Error> {
+        let LeafRow { mut recorded, row } = found;
+        let leaf = Leaf::read(self.0.sealer.as_ref(), &row);
+        if !leaf.faults.is_empty() {
+            recorded.sealed = Opened::Forged;
+            return Ok(recorded);
+        }
+        let Some((plain, sealed)) = leaf.body else { return Ok(recorded) };
+        recorded.plain = serde_json::from_slice(&plain)?;
         let Some(subject) = recorded.subject else {
             recorded.sealed = Opened::Erased;
             return Ok(recorded);
         };
         let place = body_place(*recorded.id.as_bytes());
-        recorded.sealed = match self.0.sealer.open(subject, place, sealed) {
+        recorded.sealed = match self.0.sealer.open(subject, place, &sealed) {
             Ok(opened) => Opened::Whole(serde_json::from_slice::<Map<String, Json>>(&opened)?),
             Err(SealError::Erased) => Opened::Erased,
+            Err(SealError::Missing) => Opened::Missing,
+            // The bytes are those that were logged: the key at hand is another than theirs was.
+            Err(SealError::Forged) if subject != Subject::House => Opened::Missing,
             Err(error) => return Err(error.into()),
         };
         Ok(recorded)
@@ -203,7 +211,8 @@ impl Spine {
         Ok(merkle::VerifyKey::new(&origin, merkle::key::KeyKind::Ed25519, public)?)
     }
 
-    /// The proof of one event under the latest checkpoint.
+    /// The proof of one event: under the published checkpoint where witnesses signed it and it
+    /// covers the event, else under the newest.
     ///
     /// # Errors
     /// [`Error::NoSuchEvent`] also while it is under no checkpoint yet.
@@ -212,7 +221,8 @@ impl Spine {
         let row = rows.first().ok_or(Error::NoSuchEvent)?;
         let index = u64::try_from(row.int("idx")?).unwrap_or(u64::MAX);
         let entry = row.bytes("entry")?;
-        let checkpoint = self.checkpoint().await?.ok_or(Error::NoSuchEvent)?;
+        let checkpoint = self.to_hand_out(index.saturating_add(1)).await?;
+        let checkpoint = checkpoint.ok_or(Error::NoSuchEvent)?;
         let size = checkpoint.claimed().size();
         if index >= size {
             return Err(Error::NoSuchEvent);
@@ -225,12 +235,13 @@ impl Spine {
     }
 
     /// Writes the log as a static tree that any C2SP tlog-tiles client reads: `checkpoint`,
-    /// `tile/…`, `tile/entries/…`. `progress` is told how many leaves are done.
+    /// `tile/…`, `tile/entries/…`. It is the published checkpoint where witnesses signed it, else
+    /// the newest. `progress` is told how many leaves are done.
     ///
     /// # Errors
     /// [`Error::NoSuchEvent`] for an empty log; [`Error::File`]; [`Error::Store`].
     pub async fn export(&self, dir: &Path, progress: &mut dyn FnMut(u64)) -> Result<u64, Error> {
-        let checkpoint = self.checkpoint().await?.ok_or(Error::NoSuchEvent)?;
+        let checkpoint = self.to_hand_out(0).await?.ok_or(Error::NoSuchEvent)?;
         let size = checkpoint.claimed().size();
         for id in TileId::all(size) {
             let tiles = node::tiles(&mut self.0.db.read().await?, &[id]).await?;

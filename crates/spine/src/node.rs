@@ -9,18 +9,20 @@ use std::path::PathBuf;
 
 use kernel::Entropy;
 use merkle::key::{KeyKind, SeedSigner};
-use merkle::{Checkpoint, Hash, SignedCheckpoint, TileMap};
+use merkle::{Checkpoint, Hash, SignedCheckpoint, TileMap, VerifyKey};
 use store::{Reader, Row, Transaction, Value, args, sql};
 
-use crate::{Error, Spine};
+use crate::entry::frame;
+use crate::{CheckpointSigner, Error, Sealer, Spine, keys};
 
 sql! {
     read TILE = "SELECT bytes FROM spine_tile WHERE level = $1 AND idx = $2";
-    read COSIGNED = "SELECT note FROM spine_cosignature ORDER BY node";
+    read COSIGNED = "SELECT node, note, key, mac FROM spine_cosignature ORDER BY node";
     upkeep COSIGN in spine_cosignature =
-        "INSERT INTO spine_cosignature (node, size, at, note) VALUES ($1, $2, $3, $4) \
+        "INSERT INTO spine_cosignature (node, size, at, note, key, mac) \
+         VALUES ($1, $2, $3, $4, $5, $6) \
          ON CONFLICT (node) DO UPDATE SET size = excluded.size, at = excluded.at, \
-         note = excluded.note";
+         note = excluded.note, key = excluded.key, mac = excluded.mac";
 }
 
 /// The last tree that a node saw.
@@ -152,7 +154,7 @@ pub(crate) async fn tiles(
 
 /// Whether the tree of `size` and `root` continues the older one.
 pub(crate) async fn continues(
-    inner: &mut Transaction,
+    inner: &mut impl Fetch,
     old: (u64, Hash),
     new: (u64, Hash),
 ) -> Result<(), Error> {
@@ -172,23 +174,63 @@ pub(crate) async fn continues(
     merkle::verify_consistency(old.0, new.0, &proof, &old.1, &new.1).map_err(fork)
 }
 
-/// Whether the tree continues what every node has signed.
+/// Whether the tree continues what every node has signed. A signature counts by the node's own key,
+/// and a key because the program marked it as that node's: who has the database alone can take a
+/// row away, but not put another one in its place.
 pub(crate) async fn continues_cosigned(
+    spine: &Spine,
     inner: &mut Transaction,
     new: (u64, Hash),
 ) -> Result<(), Error> {
     for row in inner.rows(COSIGNED.text(), Vec::new()).await? {
+        let node = row.text("node")?;
+        let Some(key) = known_key(spine, &node, &row)? else {
+            tracing::warn!(
+                node,
+                "a node's last checkpoint is by a key that is not known to be its"
+            );
+            continue;
+        };
         let signed = SignedCheckpoint::parse(row.text("note")?.as_bytes())?;
+        if signed.note().open(&[&key]).is_err() || !keys::is_signed(spine, inner, &signed).await? {
+            return Err(Error::Fork(format!(
+                "the last checkpoint of {node} is not what it signed"
+            )));
+        }
         let old = signed.claimed();
         continues(inner, (old.size(), old.root()), new).await?;
     }
     Ok(())
 }
 
+fn known_key(spine: &Spine, node: &str, row: &Row) -> Result<Option<VerifyKey>, Error> {
+    let (Some(key), Some(mac)) = (row.opt_bytes("key")?, row.opt_bytes("mac")?) else {
+        return Ok(None);
+    };
+    let Ok(key) = <[u8; 32]>::try_from(key.as_slice()) else { return Ok(None) };
+    if mac != mark(spine.0.sealer.as_ref(), node, &key) {
+        return Ok(None);
+    }
+    Ok(Some(VerifyKey::new(&key_name(spine, node), KeyKind::Cosigner, key)?))
+}
+
+/// The keyed mark by which the program vouches that a key is a node's.
+fn mark(sealer: &dyn Sealer, node: &str, key: &[u8; 32]) -> [u8; 16] {
+    let mut bytes = Vec::new();
+    for part in [b"spine node".as_slice(), node.as_bytes(), key] {
+        frame(&mut bytes, part);
+    }
+    sealer.pseudonym(&bytes)
+}
+
+fn key_name(spine: &Spine, node: &str) -> String {
+    format!("{}+{node}", spine.0.signer.name()).replace('+', "/node/")
+}
+
 /// This node's key, made when first asked for.
 pub(crate) fn key(spine: &Spine, entropy: &dyn Entropy) -> Result<SeedSigner, Error> {
     let path = spine.0.node_dir.join("node-key");
-    let name = format!("{}+{}", spine.0.signer.name(), spine.0.node).replace('+', "/node/");
+    let name = key_name(spine, &spine.0.node);
     match std::fs::read(&path) {
         Ok(seed) => {
             let seed = seed.try_into();
@@ -223,21 +265,26 @@ pub(crate) async fn cosign(
     let now = spine.0.clock.now();
     signed.cosign(key, u64::try_from(now.seconds()).unwrap_or(1).max(1))?;
     let size = i64::try_from(signed.claimed().size()).unwrap_or(i64::MAX);
+    let node = spine.0.node.as_str();
+    let public = key.verifier().public();
+    let mac = mark(spine.0.sealer.as_ref(), node, public);
     let mut inner = spine.0.db.begin().await?;
-    inner.run(COSIGN.text(), args![spine.0.node.as_str(), size, now, signed.to_string()]).await?;
+    let row = args![node, size, now, signed.to_string(), public, mac];
+    inner.run(COSIGN.text(), row).await?;
     inner.commit().await?;
     Ok(signed)
 }
 
 /// Signs a tree with the log's key under its present origin.
 pub(crate) fn sign(spine: &Spine, checkpoint: &Checkpoint) -> Result<SignedCheckpoint, Error> {
-    Ok(checkpoint.sign(&LogSigner { spine, origin: checkpoint.origin() })?)
+    let signer = spine.0.signer.as_ref();
+    Ok(checkpoint.sign(&LogSigner { signer, origin: checkpoint.origin() })?)
 }
 
-/// The log's key under the log's present name.
-struct LogSigner<'a> {
-    spine: &'a Spine,
-    origin: &'a str,
+/// A key of the log under the log's present name.
+pub(crate) struct LogSigner<'a> {
+    pub signer: &'a dyn CheckpointSigner,
+    pub origin: &'a str,
 }
 
 impl merkle::NoteSigner for LogSigner<'_> {
@@ -246,12 +293,12 @@ impl merkle::NoteSigner for LogSigner<'_> {
     }
 
     fn key_id(&self) -> merkle::key::KeyId {
-        let public = self.spine.0.signer.public_key();
+        let public = self.signer.public_key();
         merkle::key::KeyId::of(self.origin, KeyKind::Ed25519, &public)
     }
 
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], merkle::Error> {
-        let signed = self.spine.0.signer.sign(message);
+        let signed = self.signer.sign(message);
         signed.map_err(|error| merkle::Error::Signer { cause: error.to_string() })
     }
 }

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use store::{Row, Transaction, args, sql};
+use store::{Row, args, sql};
 
 use crate::events::LogReopened;
 use crate::leaf::Leaf;
-use crate::node::{Memory, Seen};
+use crate::node::{Fetch, Memory, Seen};
 use crate::{Error, Event as _, Spine};
 
 sql! {
@@ -60,12 +60,12 @@ impl Spine {
 /// knew of all that the node saw.
 pub(crate) async fn continues(
     spine: &Spine,
-    inner: &mut Transaction,
+    inner: &mut impl Fetch,
     seen: &Seen,
     origin: &str,
 ) -> Result<(), Error> {
     let fork = || Error::Fork(format!("it is called {origin} now, and no one here told why"));
-    let rows = inner.rows(TOLD.text(), args![LogReopened::SPEC.kind]).await?;
+    let rows = inner.fetch(TOLD.text(), args![LogReopened::SPEC.kind]).await?;
     let told: BTreeMap<String, u64> = rows.iter().filter_map(|row| told(spine, row)).collect();
     let mut name = seen.origin.clone().ok_or_else(fork)?;
     if told.get(&name).is_none_or(|old_size| *old_size < seen.size) {

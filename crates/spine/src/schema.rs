@@ -43,7 +43,13 @@ crate::tables! {
     spine_cosignature: upkeep {
         subject = "", purpose = "no leader forks the log", retain = "for ever",
         erase = keep("hashes only"),
-        columns { node: Plain, size: Plain, at: Time, note: Plain }
+        columns { node: Plain, size: Plain, at: Time, note: Plain, key: Plain, mac: Plain }
+    }
+    /// The checkpoint that strangers are shown.
+    spine_published: log {
+        subject = "", purpose = "checks from outside", retain = "for ever",
+        erase = keep("hashes only"),
+        columns { id: Plain, origin: Plain, size: Plain, at: Time, note: Plain }
     }
     /// How far a consumer has read.
     spine_cursor: upkeep {
@@ -54,11 +60,18 @@ crate::tables! {
 }
 
 /// The spine's own migrations.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 10_001,
-    name: "spine/0001_log",
-    text: include_str!("../migrations/0001_log.sql"),
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 10_001,
+        name: "spine/0001_log",
+        text: include_str!("../migrations/0001_log.sql"),
+    },
+    Migration {
+        version: 10_002,
+        name: "spine/0002_published",
+        text: include_str!("../migrations/0002_published.sql"),
+    },
+];
 
 /// Compares the declared tables with the live schema, and the statements with the declarations.
 ///

@@ -74,6 +74,9 @@ pub enum SealError {
     /// The key was not resolved before the transaction began: a fault of the caller.
     #[error("the key of this value was not resolved beforehand")]
     Unresolved,
+    /// There is no key for this value, and nothing says that it was destroyed.
+    #[error("the key of this value is missing")]
+    Missing,
     /// The sealed bytes are not what was written at this place.
     #[error("the sealed value was altered, or stands in another place")]
     Forged,
@@ -118,9 +121,12 @@ pub trait Sealer: Send + Sync {
         match self.seal(subject, place, b"", entropy) {
             Ok(_) => Ok(true),
             Err(SealError::Erased) => Ok(false),
-            Err(error @ (SealError::Unresolved | SealError::Forged | SealError::Unavailable)) => {
-                Err(error)
-            }
+            Err(
+                error @ (SealError::Unresolved
+                | SealError::Missing
+                | SealError::Forged
+                | SealError::Unavailable),
+            ) => Err(error),
         }
     }
 

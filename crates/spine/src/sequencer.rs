@@ -13,10 +13,10 @@ use merkle::{Checkpoint, CompactRange, Hash, SignedCheckpoint, TileId};
 use store::{Backend, Row, Transaction, args, sql};
 use tokio_util::sync::CancellationToken;
 
-use crate::events::ForgedEventsFound;
+use crate::events::{ForgedEventsFound, LogReopened};
 use crate::leaf::Leaf;
-use crate::node::{self, Memory};
-use crate::{Error, Spine, reopen};
+use crate::node::{self, Fetch, Memory};
+use crate::{Error, Event as _, Spine, keys, reopen};
 
 sql! {
     read WAITING = "SELECT id FROM spine_head \
@@ -36,6 +36,14 @@ sql! {
          SELECT CAST($1 AS BIGINT) + ROW_NUMBER() OVER (ORDER BY id) - 1, id, at, kind, \
          actor_kind, subject, aggregate, aggregate_id, version, entry, body, leaf, mac \
          FROM (SELECT * FROM spine_outbox ORDER BY id LIMIT $2) AS batch \
+         RETURNING idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, version, \
+         entry, body, leaf, mac";
+    upkeep MOVE_REOPENED in spine_leaf =
+        "INSERT INTO spine_leaf (idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, \
+         version, entry, body, leaf, mac) \
+         SELECT CAST($1 AS BIGINT), id, at, kind, actor_kind, subject, aggregate, aggregate_id, \
+         version, entry, body, leaf, mac \
+         FROM (SELECT * FROM spine_outbox WHERE kind = $2 ORDER BY id DESC LIMIT 1) AS batch \
          RETURNING idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, version, \
          entry, body, leaf, mac";
     upkeep MOVED in spine_outbox =
@@ -183,7 +191,8 @@ impl Sequencer {
             }
             match self.step().await {
                 Ok(true) => {}
-                Ok(false) | Err(Error::NotLeader) => return Ok(()),
+                Ok(false) => return Ok(()),
+                Err(Error::NotLeader) => return self.follow().await,
                 Err(error) => {
                     self.led = None;
                     return Err(error);
@@ -198,7 +207,7 @@ impl Sequencer {
         let mut inner = self.spine.0.db.begin().await?;
         let head = self.lead(&mut inner).await?;
         let first = i64::try_from(head.size()).unwrap_or(i64::MAX);
-        let moved = match inner.rows(MOVE.text(), args![first, self.batch]).await {
+        let moved = match self.take(&mut inner, &head, first).await {
             // A row that stands in the log already, or that no column of the log takes.
             Err(error @ (store::Error::Unique | store::Error::Broken(_))) => {
                 inner.rollback().await?;
@@ -238,6 +247,24 @@ impl Sequencer {
         Ok(true)
     }
 
+    /// Moves the next rows of the outbox into the log. What was committed before a restore may still
+    /// wait there: under a new name, the event that tells of it comes before all others.
+    async fn take(
+        &self,
+        inner: &mut Transaction,
+        head: &Head,
+        first: i64,
+    ) -> Result<Vec<Row>, store::Error> {
+        if head.note_size < 0 {
+            let kind = LogReopened::SPEC.kind;
+            let moved = inner.rows(MOVE_REOPENED.text(), args![first, kind]).await?;
+            if !moved.is_empty() {
+                return Ok(moved);
+            }
+        }
+        inner.rows(MOVE.text(), args![first, self.batch]).await
+    }
+
     /// Takes or keeps the lease, and makes sure that the tree continues what was seen (P4).
     async fn lead(&mut self, inner: &mut Transaction) -> Result<Head, Error> {
         let now = self.spine.0.clock.now();
@@ -248,17 +275,50 @@ impl Sequencer {
         let head = Head::from_row(rows.first().ok_or(Error::NotLeader)?)?;
         let root = head.range.root();
         if self.led != Some((head.epoch, head.size(), root)) {
-            if let Some(seen) = self.memory.seen() {
-                if seen.is_of(&head.origin) {
-                    node::continues(inner, (seen.size, seen.root), (head.size(), root)).await?;
-                } else {
-                    reopen::continues(&self.spine, inner, seen, &head.origin).await?;
-                }
-            }
-            node::continues_cosigned(inner, (head.size(), root)).await?;
+            self.continues_memory(inner, &head.origin, (head.size(), root)).await?;
+            node::continues_cosigned(&self.spine, inner, (head.size(), root)).await?;
             self.led = Some((head.epoch, head.size(), root));
         }
         Ok(head)
+    }
+
+    /// Whether a tree continues the last one that this node saw.
+    async fn continues_memory(
+        &self,
+        from: &mut impl Fetch,
+        origin: &str,
+        tree: (u64, Hash),
+    ) -> Result<(), Error> {
+        let Some(seen) = self.memory.seen() else { return Ok(()) };
+        if seen.is_of(origin) {
+            return node::continues(from, (seen.size, seen.root), tree).await;
+        }
+        reopen::continues(&self.spine, from, seen, origin).await
+    }
+
+    /// While another node leads: remembers what it signed, where that continues what this node saw,
+    /// and signs it too (P4). So a leader that dies leaves others who know where the log was.
+    async fn follow(&mut self) -> Result<(), Error> {
+        let Some(head) = self.spine.head().await? else { return Ok(()) };
+        if head.note.is_empty() {
+            return Ok(());
+        }
+        let signed = SignedCheckpoint::parse(head.note.as_bytes())?;
+        let tree = (signed.claimed().size(), signed.claimed().root());
+        let seen = self.memory.seen();
+        if seen.is_some_and(|seen| seen.is_of(&head.origin) && (seen.size, seen.root) == tree) {
+            return Ok(());
+        }
+        let mut read = self.spine.0.db.read().await?;
+        let named = signed.claimed().origin() == head.origin;
+        if !named || !keys::is_signed(&self.spine, &mut read, &signed).await? {
+            return Err(Error::Fork("its head is not signed by the log's key".to_owned()));
+        }
+        self.continues_memory(&mut read, &head.origin, tree).await?;
+        drop(read);
+        self.memory.remember(&head.origin, tree.0, tree.1)?;
+        self.spine.0.size.send_replace(tree.0);
+        self.cosign(signed).await
     }
 
     /// The leaves in their order; none where one was not written by the spine.

@@ -1,6 +1,6 @@
 //! The world itself: clock, randomness, vault, spine, and the folders they live in.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,7 +84,8 @@ impl World {
         store::migrate(&db, &rooms.migrations(), clock.now()).await.expect("its schema");
         let checked = spine::check_schema(&db, &tables, &rooms.statements()).await;
         checked.expect("the declared schema");
-        let spine = spine_on(&dir, db, &vault, &clock, &entropy, &tables);
+        let place = (dir.path().to_owned(), "node-1");
+        let spine = spine_on(db, &vault, (&clock, &entropy), &tables, place);
         spine.sequence().await.expect("an empty log");
         Self { clock, entropy, vault, spine, database_url, tables, dir }
     }
@@ -95,7 +96,22 @@ impl World {
     /// Where the database does not open.
     pub async fn another_spine(&self) -> Spine {
         let db = Db::open(&Options::new(self.database_url.clone())).await.expect("a database");
-        spine_on(&self.dir, db, &self.vault, &self.clock, &self.entropy, &self.tables)
+        self.spine_on(db, self.dir.path().to_owned(), "node-1")
+    }
+
+    /// A spine of another node on the same database, with a folder of its own.
+    ///
+    /// # Panics
+    /// Where the database does not open, or the folder cannot be made.
+    pub async fn another_node(&self, name: &str) -> Spine {
+        let db = Db::open(&Options::new(self.database_url.clone())).await.expect("a database");
+        let folder = self.dir.path().join(name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        self.spine_on(db, folder, name)
+    }
+
+    fn spine_on(&self, db: Db, folder: PathBuf, node: &str) -> Spine {
+        spine_on(db, &self.vault, (&self.clock, &self.entropy), &self.tables, (folder, node))
     }
 
     /// A connection past the spine, as an attacker with the database's password has.
@@ -156,12 +172,11 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 }
 
 fn spine_on(
-    dir: &TempDir,
     db: Db,
     vault: &Vault,
-    clock: &Arc<TestClock>,
-    entropy: &Arc<SeededEntropy>,
+    (clock, entropy): (&Arc<TestClock>, &Arc<SeededEntropy>),
     tables: &[Table],
+    (node_dir, node): (PathBuf, &str),
 ) -> Spine {
     Spine::new(Parts {
         db,
@@ -170,7 +185,7 @@ fn spine_on(
         sealer: Arc::new(vault.clone()),
         signer: Arc::new(vault.notary("test.stagedoor.example/log").expect("a signer")),
         tables: tables.to_vec(),
-        node_dir: dir.path().to_owned(),
-        node: "node-1".to_owned(),
+        node_dir,
+        node: node.to_owned(),
     })
 }

@@ -145,7 +145,7 @@ pub(crate) struct Shown {
     pub(crate) value: String,
     /// Where it leads, if anywhere.
     pub(crate) href: Option<String>,
-    /// What to say of it: `hidden`, `erased`, `deleted`, or nothing.
+    /// What to say of it: `hidden`, `erased`, `deleted`, `missing`, `forged`, or nothing.
     pub(crate) state: &'static str,
 }
 
@@ -161,6 +161,8 @@ pub(crate) fn sealed_fields(console: &Console, event: &Recorded, sight: Sight) -
     match &event.sealed {
         Opened::Erased => gone("erased"),
         Opened::Deleted => gone("deleted"),
+        Opened::Missing => gone("missing"),
+        Opened::Forged => gone("forged"),
         Opened::Whole(fields) => fields
             .iter()
             .map(|(name, value)| {

@@ -11,16 +11,14 @@ mod marks;
 
 use std::collections::BTreeMap;
 
-use merkle::{
-    Checkpoint, CompactRange, Hash, Policy, SignedCheckpoint, TileId, TileMap, TileReader,
-};
+use merkle::{Checkpoint, CompactRange, Hash, SignedCheckpoint, TileId, TileMap, TileReader};
 use store::{Row, args, sql};
 
 use self::marks::Marks;
 use crate::leaf::Leaf;
 use crate::retire::Retired;
 use crate::tx::body_place;
-use crate::{Error, Event as _, LogReopened, SealError, Spine, Subject, node};
+use crate::{Error, Event as _, LogReopened, SealError, Spine, Subject, keys, node};
 
 sql! {
     read LEAVES =
@@ -36,6 +34,7 @@ sql! {
          FROM spine_tile t, spine_head h WHERE h.id = 1 GROUP BY t.level, h.size";
     read KEPT = "SELECT size, note FROM spine_checkpoint WHERE size > $1 ORDER BY size LIMIT $2";
     read COSIGNED = "SELECT size, note FROM spine_cosignature ORDER BY node LIMIT $1";
+    read PUBLISHED = "SELECT size, note FROM spine_published ORDER BY id LIMIT $1";
 }
 
 /// One thing that is not as it was told.
@@ -111,6 +110,8 @@ struct Walk<'a> {
     origin: String,
     /// Names that it had, with how many leaves were restored when it lost them.
     former: BTreeMap<String, u64>,
+    /// Changes of the log's key that it tells of.
+    key_changes: Vec<([u8; 32], [u8; 32])>,
     /// The name that this node remembers, where it is another.
     remembered: Option<String>,
 }
@@ -137,6 +138,7 @@ impl Spine {
             known: BTreeMap::new(),
             origin: self.0.signer.name().to_owned(),
             former: BTreeMap::new(),
+            key_changes: Vec::new(),
             remembered: None,
         };
         let signed = walk.read_note().await?;
@@ -292,6 +294,8 @@ impl Walk<'_> {
         }
         if let Some(entry) = leaf.entry {
             self.learn_reopened(&entry.kind, leaf.body.as_ref());
+            let change = leaf.body.as_ref().and_then(|(plain, _)| keys::change(&entry.kind, plain));
+            self.key_changes.extend(change);
             self.marks.attest(entry.rows);
         }
         Ok(hash)
@@ -311,6 +315,10 @@ impl Walk<'_> {
             Ok(_) => {}
             Err(SealError::Erased) => self.out.erased += 1,
             Err(SealError::Forged) => self.out.fault(place, "its sealed part is forged"),
+            Err(SealError::Missing) => {
+                self.out
+                    .fault(place, "the key of its sealed part is missing, and nothing tells why");
+            }
             Err(error @ (SealError::Unresolved | SealError::Unavailable)) => {
                 return Err(error.into());
             }
@@ -417,7 +425,9 @@ impl Walk<'_> {
             self.check_notes("a kept checkpoint", &rows).await?;
         }
         let rows = self.spine.read().await?.rows(&COSIGNED, args![PAGE]).await?;
-        self.check_notes("a node's checkpoint", &rows).await
+        self.check_notes("a node's checkpoint", &rows).await?;
+        let rows = self.spine.read().await?.rows(&PUBLISHED, args![PAGE]).await?;
+        self.check_notes("the published checkpoint", &rows).await
     }
 
     async fn check_notes(&mut self, place: &str, rows: &[Row]) -> Result<(), Error> {
@@ -465,9 +475,8 @@ impl Walk<'_> {
     }
 
     fn is_signed(&self, signed: &SignedCheckpoint) -> bool {
-        let public = self.spine.0.signer.public_key();
-        let key = merkle::VerifyKey::new(&self.origin, merkle::key::KeyKind::Ed25519, public);
-        key.and_then(|key| Policy::new(vec![key])).is_ok_and(|policy| policy.verify(signed).is_ok())
+        let now = self.spine.0.signer.public_key();
+        keys::is_signed_by(signed, &keys::accepted(now, &self.key_changes))
     }
 
     async fn attest_pending(&mut self) -> Result<(), Error> {

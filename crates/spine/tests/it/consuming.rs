@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use spine::{BoxFuture, Consumer, Error, Recorded, Tx, args};
+use spine::{BoxFuture, Consumer, Error, EventFilter, Opened, Recorded, Subject, Tx, args};
 use tokio_util::sync::CancellationToken;
 
 use crate::thing::{self, ROOMS, USE, USES};
@@ -90,5 +90,45 @@ testkit::on_both! { ROOMS;
         consumer.await.unwrap();
         sequencer.await.unwrap().unwrap();
         assert_eq!(seen(world).await, 1);
+    }
+
+    async fn gets_past_what_cannot_be_opened(world: &testkit::World) {
+        let (lost, other) = (world.person().await, world.person().await);
+        for (owner, note) in [(lost, "without its key"), (other, "forged"), (other, "whole")] {
+            thing::make(world, owner, note).await;
+            world.spine.sequence().await.unwrap();
+        }
+        let keys = format!("sqlite://{}", world.dir().join("keys.db").display());
+        let keys = store::Db::open(&store::Options::new(keys)).await.unwrap();
+        let mut tx = keys.begin().await.unwrap();
+        let subject = Subject::Account(lost).to_bytes();
+        tx.run("DELETE FROM key_subject WHERE subject = $1", args![subject]).await.unwrap();
+        tx.commit().await.unwrap();
+        keys.close().await;
+        let db = world.attacker().await;
+        let mut tx = db.begin().await.unwrap();
+        let forge = "UPDATE spine_leaf SET body = \
+                     (SELECT body FROM spine_leaf WHERE idx = 2) WHERE idx = 1";
+        tx.run(forge, args![]).await.unwrap();
+        tx.commit().await.unwrap();
+        db.close().await;
+        // what is in memory is read again
+        world.advance(std::time::Duration::from_secs(90));
+        world.spine.consume(&Tally::default()).await.unwrap();
+        assert_eq!(seen(world).await, 3);
+        let filter = EventFilter { kind: Some("demo.".to_owned()), limit: 9, ..EventFilter::default() };
+        let events = world.spine.events(&filter).await.unwrap();
+        assert!(matches!(events[0].sealed, Opened::Whole(_)));
+        assert_eq!(events[1].sealed, Opened::Forged);
+        assert!(events[1].plain.is_empty(), "nothing of a forged event is believed");
+        assert_eq!(events[2].sealed, Opened::Missing);
+        assert!(!events[2].plain.is_empty());
+        // it is told, and a check of the log finds both
+        let told = world.told("spine.unreadable_events_passed").await;
+        assert_eq!((told.len(), &told[0].plain["count"]), (1, &2.into()));
+        assert_eq!(told[0].plain["first_leaf"], 0);
+        let found = world.spine.verify(&[], &mut |_| {}).await.unwrap();
+        let places: Vec<&str> = found.faults.iter().map(|fault| fault.place.as_str()).collect();
+        assert_eq!(places[..2], ["leaf 0", "leaf 1"], "{:?}", found.faults);
     }
 }

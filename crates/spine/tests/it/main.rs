@@ -11,6 +11,7 @@ mod consuming;
 mod drill;
 mod dying;
 mod erasing;
+mod following;
 mod poisoning;
 mod proving;
 mod sequencing;
