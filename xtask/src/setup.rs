@@ -64,22 +64,31 @@ pub(crate) fn check(house: &House) -> Result<String> {
     Ok(format!("installed {}, missing {}", packages.join(" "), still.len()))
 }
 
-/// The tree that ours is compared with, in a folder of its own beside what is built.
+/// What ours is compared with, in a folder of its own beside what is built: a tree, and a witness.
+/// The witness asks for Python 3.12 and runs on 3.11, which Debian has.
+const PEERS: [(&str, &[&str]); 2] = [
+    ("pymerkle", &["pymerkle>=7,<8"]),
+    ("aics_witness", &["--ignore-requires-python", "aics-witness<0.2", "aics-tlog<0.3"]),
+];
+
 fn peer(house: &House) -> Result<()> {
     let folder = house.target.join("peers").display().to_string();
     house.set("PYTHONPATH", folder.clone());
-    let there = ["-c", "import pymerkle"];
-    if house.output(house.command("python3", &there)).is_ok() {
-        return Ok(());
-    }
-    let install =
-        ["-m", "pip", "install", "--quiet", "--no-input", "--target", &folder, "pymerkle>=7,<8"];
-    if let Err(error) = house.run(house.command("python3", &install)) {
-        say::warning(error);
-        house.leave_out(format!(
-            "trees beside a peer: mend it with python3 -m pip install --target {folder} \
-             'pymerkle>=7,<8'"
-        ));
+    for (module, packages) in PEERS {
+        let import = format!("import {module}");
+        if house.output(house.command("python3", &["-c", &import])).is_ok() {
+            continue;
+        }
+        let pip = ["-m", "pip", "install", "--quiet", "--no-input", "--target", &folder];
+        let install = [&pip[..], packages].concat();
+        if let Err(error) = house.run(house.command("python3", &install)) {
+            say::warning(error);
+            house.leave_out(format!(
+                "beside the peer {module}: mend it with python3 -m pip install --target {folder} \
+                 {}",
+                packages.join(" ")
+            ));
+        }
     }
     Ok(())
 }

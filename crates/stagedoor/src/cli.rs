@@ -55,6 +55,10 @@ pub(crate) enum Command {
     /// Keys of the shop's own services, for the API.
     #[command(subcommand)]
     Service(ServiceCommand),
+    /// A witness for another's log: cosigns only checkpoints that continue the last (C2SP
+    /// tlog-witness). Run it on a machine that does not run the log.
+    #[command(subcommand)]
+    Witness(WitnessCommand),
     /// Documents that are made from the program: the event catalogue, the API.
     #[command(subcommand)]
     Docs(DocsCommand),
@@ -172,9 +176,16 @@ pub(crate) struct Verify {
     /// A folder that `audit export` wrote, checked offline; needs --key.
     #[arg(long, requires = "key", conflicts_with = "proof")]
     pub export: Option<PathBuf>,
-    /// The log's public key (vkey), as `audit checkpoint` shows it.
+    /// The log's public key (vkey), as `audit checkpoint` shows it; several after it was changed.
     #[arg(long)]
-    pub key: Option<String>,
+    pub key: Vec<String>,
+    /// The public key of a witness that must have cosigned every checkpoint; may be given several
+    /// times. On the live log, those of the configuration file are known without.
+    #[arg(long)]
+    pub witness: Vec<String>,
+    /// How many of the witnesses must have. Default: all of them.
+    #[arg(long)]
+    pub quorum: Option<usize>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -274,6 +285,49 @@ pub(crate) enum ServiceCommand {
     Revoke {
         /// The key's id, key_….
         id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WitnessCommand {
+    /// Makes a witness's folder and key, and shows its public key.
+    Init {
+        /// The witness's name, as in witness.example/shop: whoever trusts it names it so.
+        #[arg(long)]
+        name: String,
+        /// The folder; without it the witness is lost, and a new one needs a new key.
+        #[arg(long, default_value = "witness")]
+        dir: PathBuf,
+    },
+    /// Watches a log from now on, or one more key of a log; a running witness need not restart.
+    AddLog {
+        /// The log's public key (vkey), as `audit checkpoint` shows it there.
+        key: String,
+        /// The folder.
+        #[arg(long, default_value = "witness")]
+        dir: PathBuf,
+    },
+    /// Lists the logs, and what was cosigned last of each.
+    List {
+        /// The folder.
+        #[arg(long, default_value = "witness")]
+        dir: PathBuf,
+    },
+    /// Serves until it is told to stop (Ctrl-C, SIGTERM).
+    Serve {
+        /// The folder.
+        #[arg(long, default_value = "witness")]
+        dir: PathBuf,
+        /// Where it listens.
+        #[arg(long, default_value = "127.0.0.1:8446")]
+        listen: std::net::SocketAddr,
+        /// Its certificate chain, PEM; without one it speaks plain HTTP. What passes is public, and
+        /// believed for its signatures only.
+        #[arg(long, requires = "key_file")]
+        cert_file: Option<PathBuf>,
+        /// Its certificate's key, PEM.
+        #[arg(long, requires = "cert_file")]
+        key_file: Option<PathBuf>,
     },
 }
 

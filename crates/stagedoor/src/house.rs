@@ -256,6 +256,14 @@ impl House {
         App::new(Arc::clone(&self.clock), Arc::clone(&self.entropy), callers, Csrf::new(&key), site)
     }
 
+    /// Lets the log tell of every key that signed it and of the one that followed.
+    pub(crate) async fn tell_key_changes(&self) -> anyhow::Result<()> {
+        let notaries = self.vault.notaries(&self.config.log_name())?;
+        let signers: Vec<&dyn spine::CheckpointSigner> =
+            notaries.iter().map(|notary| notary as &dyn spine::CheckpointSigner).collect();
+        Ok(self.spine.tell_key_changes(&signers).await?)
+    }
+
     /// Circumstances of a command on this host.
     pub(crate) fn operator_ctx(&self) -> Ctx {
         let actor = Actor::Operator { id: None };
@@ -265,11 +273,24 @@ impl House {
     /// Gives committed events their leaves, unless a running program does so already, then closes.
     pub(crate) async fn close(&self) -> anyhow::Result<()> {
         if self.node.take()? {
+            self.tell_key_changes().await?;
             self.spine.sequence().await?;
+            self.publish_first().await?;
         }
         self.spine.close().await;
         self.vault.close().await;
         Ok(())
+    }
+}
+
+impl House {
+    /// Shows strangers a first checkpoint where they have none. With witnesses they wait for those.
+    async fn publish_first(&self) -> anyhow::Result<()> {
+        if !self.config.witness.is_empty() || self.spine.published().await?.is_some() {
+            return Ok(());
+        }
+        let Some(first) = self.spine.checkpoint().await? else { return Ok(()) };
+        Ok(self.spine.publish(&first).await?)
     }
 }
 

@@ -28,14 +28,15 @@ pub(crate) fn operator_routes(spine: Spine) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(entries)).with_state(spine)
 }
 
-/// The latest signed checkpoint.
+/// The checkpoint that was published last, with the signatures of the log's witnesses. It follows the
+/// log at a pace of its own (`audit.publish_every_s`).
 #[utoipa::path(
     get, path = "/v1/log/checkpoint", operation_id = "log.checkpoint", tag = "log",
     responses((status = 200, description = "A signed note", content_type = "text/plain")),
     extensions(("x-effect" = json!("none")), ("x-access" = json!("public")))
 )]
 async fn checkpoint(State(spine): State<Spine>) -> Result<Response, Problem> {
-    let checkpoint = spine.checkpoint().await?.ok_or_else(Problem::not_found)?;
+    let checkpoint = spine.published().await?.ok_or_else(Problem::not_found)?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], checkpoint.to_string()).into_response())
 }
 
@@ -62,7 +63,14 @@ async fn key(State(spine): State<Spine>) -> Result<Response, Problem> {
 )]
 async fn tile(State(spine): State<Spine>, Path(path): Path<String>) -> Result<Response, Problem> {
     match Resource::parse(&format!("tile/{path}")) {
-        Ok(resource @ Resource::Tile(id)) => bytes(&spine, &resource, !id.is_partial()).await,
+        Ok(resource @ Resource::Tile(id)) => {
+            // A tile that is not published yet would tell how busy the house is right now.
+            let shown = spine.published().await?.ok_or_else(Problem::not_found)?;
+            if !id.is_within(shown.claimed().size()) {
+                return Err(Problem::not_found());
+            }
+            bytes(&spine, &resource, !id.is_partial()).await
+        }
         Ok(Resource::Entries(_) | Resource::Checkpoint) | Err(_) => Err(Problem::not_found()),
     }
 }

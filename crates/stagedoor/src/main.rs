@@ -16,6 +16,7 @@ mod rooms;
 #[cfg(test)]
 mod simulation;
 mod tasks;
+mod witness;
 
 use std::process::ExitCode;
 

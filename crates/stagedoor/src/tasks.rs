@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::feed::{Delta, Observations};
 
-use crate::config;
 use crate::house::House;
 use crate::rooms::rooms;
+use crate::{config, witness};
 
 /// How often the feed is told that the source of truth answers.
 const BEAT: Duration = Duration::from_secs(1);
@@ -52,6 +52,7 @@ impl Tasks {
         tasks.follow(house);
         tasks.observe(house, Arc::clone(observations));
         tasks.mail(house)?;
+        tasks.publish(house);
         Ok(tasks)
     }
 
@@ -136,6 +137,16 @@ impl Tasks {
             }
         });
         Ok(())
+    }
+
+    /// Shows strangers the log's newest checkpoint, with the signatures of outside witnesses.
+    fn publish(&self, house: &Arc<House>) {
+        let (house, stop) = (Arc::clone(house), self.stop.clone());
+        self.tracker.spawn(async move {
+            if let Err(error) = witness::publish(house, stop).await {
+                tracing::error!(error = %format!("{error:#}"), "nothing is published");
+            }
+        });
     }
 
     /// Stops everything, in bounded time; what was committed gets its leaf first.

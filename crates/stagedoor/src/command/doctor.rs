@@ -184,6 +184,14 @@ async fn look_at_log(house: &House, findings: &mut Vec<Finding>) {
         }
         Err(error) => findings.push(fault("log is signed", error.to_string())),
     }
+    match look_at_witnesses(house).await {
+        Ok(finding) => findings.push(finding),
+        Err(error) => findings.push(fault(WITNESSES, format!("{error:#}"))),
+    }
+    match unreadable(house).await {
+        Ok(finding) => findings.push(finding),
+        Err(error) => findings.push(fault(READABLE, error.to_string())),
+    }
     match house.access.in_force().await {
         Ok((revision, in_force)) if in_force == house.config.edge_config() && revision > 0 => {
             findings.push(right("routes in force are the file's"));
@@ -207,6 +215,59 @@ async fn look_at_log(house: &House, findings: &mut Vec<Finding>) {
         )),
         Err(error) => findings.push(fault("mail", error.to_string())),
     }
+}
+
+const READABLE: &str = "events can be opened";
+
+/// Whether a consumer had to go past events that it could not open.
+async fn unreadable(house: &House) -> Result<Finding, spine::Error> {
+    let kind = <spine::UnreadableEventsPassed as spine::Event>::SPEC.kind.to_owned();
+    let filter = spine::EventFilter { kind: Some(kind), limit: 1, ..spine::EventFilter::default() };
+    let told = house.spine.events(&filter).await?.pop();
+    let Some(told) = told.and_then(|event| event.parse::<spine::UnreadableEventsPassed>()) else {
+        return Ok(right(READABLE));
+    };
+    let mend = format!(
+        "{} passed {} from leaf {} on: forged, or without their key. Run `stagedoor audit verify`; \
+         is the keys' database older than the data's?",
+        told.consumer, told.count, told.first_leaf
+    );
+    Ok(warning(READABLE, mend))
+}
+
+const WITNESSES: &str = "log is witnessed";
+
+/// Whether others have cosigned what is shown, and not too long ago.
+async fn look_at_witnesses(house: &House) -> anyhow::Result<Finding> {
+    if house.config.witness.is_empty() {
+        let mend = "nobody outside signs the log: add a [[witness]] (docs/audit-log.md), or keep \
+                    `stagedoor audit checkpoint` elsewhere";
+        return Ok(warning(WITNESSES, mend));
+    }
+    let Some(shown) = house.spine.published().await? else {
+        return Ok(warning(WITNESSES, "nothing is published yet: `stagedoor serve`"));
+    };
+    let verified = match house.witness_policy().await?.verify(&shown) {
+        Ok(verified) => verified,
+        Err(error) => {
+            let mend = format!("{error}: is each [[witness]] up, and does it know this log's key?");
+            return Ok(warning(WITNESSES, mend));
+        }
+    };
+    let newest = house.spine.checkpoint().await?.map_or(0, |head| head.claimed().size());
+    let open = newest.saturating_sub(verified.checkpoint.size());
+    let signed_s = verified.witnesses.iter().map(|(_, time_s)| *time_s).max().unwrap_or(0);
+    let now_s = u64::try_from(house.clock.now().seconds()).unwrap_or(0);
+    let patience_s = house.config.audit.publish_every_s.saturating_mul(3).max(3_600);
+    if open > 0 && now_s.saturating_sub(signed_s) > patience_s {
+        let mend = format!(
+            "{open} leaves wait for witnesses, the last signature is {} minutes old: look for \
+             `witness` in the program's log",
+            now_s.saturating_sub(signed_s) / 60
+        );
+        return Ok(warning(WITNESSES, mend));
+    }
+    Ok(right(WITNESSES))
 }
 
 /// Whether a mail has waited for more than an hour.

@@ -19,8 +19,16 @@ pub(crate) async fn run(house: &House, command: KeyCommand) -> anyhow::Result<()
             })?;
             let rotated = house.vault.rotate(purpose).await?;
             let version = rotated.version;
-            let purpose = purpose.name().to_owned();
-            tell(house, KeyRotated { purpose, version }).await?;
+            let name = purpose.name().to_owned();
+            tell(house, KeyRotated { purpose: name, version }).await?;
+            if purpose == Purpose::Checkpoint {
+                house.tell_key_changes().await?;
+                out::say(
+                    "The log tells of it, and the old key vouches for the new one. Give the new \
+                     one to witnesses and auditors; it signs from the next start of the program \
+                     after its beginning.",
+                );
+            }
             out::json(&serde_json::to_value(&rotated)?);
             out::say(format!(
                 "Version {} of the key is used from {} on; what older ones made still opens.",

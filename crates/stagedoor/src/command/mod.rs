@@ -10,6 +10,7 @@ mod migrate;
 pub(crate) mod serve;
 mod service;
 mod user;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Service(command) => {
             service::run(&House::open(load(file)?).await?, command).await?;
         }
+        Command::Witness(command) => witness::run(command).await?,
         Command::Docs(command) => docs::run(&command).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -47,8 +47,13 @@ pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
 fn promises_off(house: &House) -> Vec<&'static str> {
     let mut off = vec![
         "edge, core and keyholder run in one process: who takes over the door's process has its keys",
-        "no outside witness signs the log: keep `stagedoor audit checkpoint` elsewhere",
     ];
+    if house.config.witness.is_empty() {
+        off.push(
+            "no outside witness signs the log: add a [[witness]], or keep `stagedoor audit \
+             checkpoint` elsewhere",
+        );
+    }
     if house.config.root.kind == crate::config::RootKind::KeyFile {
         off.push("the root key stands in a file in the clear");
     }
@@ -80,6 +85,7 @@ impl Served {
             house.config.data.node,
             house.base.join(&house.config.data.dir).display()
         );
+        house.tell_key_changes().await?;
         house.load_feed().await?;
         let observations = Arc::new(Observations::new(house.config.bounds.observations_max));
         let tasks = Tasks::start(&house, &observations)?;

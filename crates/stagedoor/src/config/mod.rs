@@ -1,6 +1,7 @@
 //! The one configuration file: read, checked whole, every mistake named with file, key and mend.
 
 mod parts;
+mod witnesses;
 
 use std::path::{Path, PathBuf};
 
@@ -101,6 +102,9 @@ impl Config {
                 let key = format!("[[upstream]] \"{}\": header_key", upstream.name);
                 say(&key, "names no [[header_key]]: add one with this id");
             }
+        }
+        for (key, detail) in self.witness_problems() {
+            say(&key, &detail);
         }
         if let Err(error) = self.bounds.check() {
             say("bounds", &error.to_string());

@@ -33,6 +33,10 @@ pub(crate) struct Config {
     pub bounds: edge::Bounds,
     /// The program's own log. Restart.
     pub log: LogConfig,
+    /// What strangers are shown of the audit log. Restart.
+    pub audit: AuditConfig,
+    /// Witnesses outside that are asked to cosign the audit log's checkpoints. Restart.
+    pub witness: Vec<WitnessConfig>,
     /// Accounts.
     pub identity: IdentityConfig,
     /// Blocks and facts.
@@ -197,6 +201,38 @@ pub(crate) struct HeaderKeyConfig {
     pub id: String,
     /// The file that holds at least 32 random bytes, in any text.
     pub file: PathBuf,
+}
+
+/// `[audit]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AuditConfig {
+    /// How often the public checkpoint is renewed and witnesses are asked, s, 1 to 86400. The
+    /// longer, the less it tells strangers of how busy the house is. Default 10.
+    pub publish_every_s: u64,
+    /// How many of the witnesses must have cosigned before a checkpoint is shown. Default: more
+    /// than half of them.
+    pub witness_quorum: Option<usize>,
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self { publish_every_s: 10, witness_quorum: None }
+    }
+}
+
+/// One `[[witness]]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WitnessConfig {
+    /// Its public key with its name (C2SP vkey of a cosigner), had by a way of its own.
+    pub key: String,
+    /// Where it listens: `https://` or `http://`, a host, and a path where it has one. Its word
+    /// counts for its signature only, so plain HTTP forges nothing.
+    pub url: String,
+    /// Certificates to believe instead of the public ones, PEM. Default none.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[log]`.

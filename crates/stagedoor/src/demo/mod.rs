@@ -174,6 +174,7 @@ pub(crate) fn demo_config(
     config.listen.drain_ms = 1_000;
     config.data.database_url = database;
     config.identity.mail.to = MailRoad::Outbox;
+    config.audit.publish_every_s = 1;
     config.watch = WatchConfig::demo();
     // The story's actors come through a proxy of their own, so that each has an address.
     config.proxies.trusted = script::PROXY.parse().into_iter().collect();

@@ -1,4 +1,4 @@
-//! The real binary, end to end: the story, the commands, kill -9 and restart, wrong input.
+//! The real binary, end to end: the story, the commands, kill -9 and restart, wrong input, witnesses.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,4 +14,5 @@ mod commands;
 mod killed;
 mod program;
 mod story;
+mod witness;
 mod wrong_input;

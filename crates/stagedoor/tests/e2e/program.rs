@@ -78,10 +78,19 @@ impl Shop {
     }
 
     pub(crate) fn serve(&self) -> Serving {
+        self.serve_to(Stdio::null())
+    }
+
+    /// Serves, and writes the program's own log into a file.
+    pub(crate) fn serve_logging(&self, log: &Path) -> Serving {
+        self.serve_to(std::fs::File::create(log).expect("a file").into())
+    }
+
+    fn serve_to(&self, log: Stdio) -> Serving {
         let mut child = stagedoor(self.path())
             .args(["--json", "serve"])
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .expect("the binary runs");
         let mut line = String::new();
