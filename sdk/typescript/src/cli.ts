@@ -17,6 +17,7 @@ const USAGE = `Verifies Stagedoor's audit log from outside.
 
 --key       the log's public key, had by a way of its own; again for each older key
 --witness   the key of a witness that must have signed; may be given several times
+--quorum    how many of the witnesses must have; default: all of them
 --ca        a certificate (PEM) to believe instead of the system's
 `;
 
@@ -28,6 +29,7 @@ async function run(): Promise<string> {
     options: {
       key: { type: "string", multiple: true },
       witness: { type: "string", multiple: true },
+      quorum: { type: "string" },
       entry: { type: "string" },
       ca: { type: "string" },
       help: { type: "boolean", short: "h" },
@@ -36,7 +38,10 @@ async function run(): Promise<string> {
   if (values.help) return USAGE;
   const [what, subject] = positionals;
   if (positionals.length !== 2 || subject === undefined || !values.key) throw new UsageError();
-  const trust = { key: values.key, witnesses: values.witness ?? [] };
+  const witnesses = values.witness ?? [];
+  // What is no number is refused with the rest of what is trusted.
+  const quorum = values.quorum === undefined ? witnesses.length : Number(values.quorum);
+  const trust = { key: values.key, witnesses, quorum };
   if (what === "proof" && values.entry !== undefined) {
     const entry = readFileSync(values.entry);
     const { index, checkpoint } = verifyProof({ ...trust, entry, proof: readFileSync(subject) });

@@ -322,6 +322,15 @@ test("stagedoor-verify says by its exit code what holds", () => {
     assert.equal(run("checkpoint", ...key, kept).status, 0);
     assert.equal(run("checkpoint", "--key", signer(ORIGIN).vkey, kept).status, 2);
     assert.equal(run("checkpoint", ...key, join(dir, "none")).status, 1);
+    const [one, two] = [signer("one.example", 4), signer("two.example", 4)];
+    const text = checkpoint(7, root(leaves.slice(0, 7)));
+    const cosigned = file("w", note(text, line(one, text, 1_795_487_140n)));
+    const witnesses = ["--witness", one.vkey, "--witness", two.vkey];
+    assert.equal(run("checkpoint", ...key, ...witnesses, cosigned).status, 2);
+    const oneOfTwo = run("checkpoint", ...key, ...witnesses, "--quorum", "1", cosigned);
+    assert.match(oneOfTwo.said, /witnesses: one.example/);
+    assert.equal(oneOfTwo.status, 0);
+    assert.equal(run("checkpoint", ...key, ...witnesses, "--quorum", "x", cosigned).status, 2);
     for (const words of [[], ["else", ...key, kept], ["checkpoint", kept], ["--nonsense"]]) {
       const { status, said } = run(...words);
       assert.equal(status, 1);
