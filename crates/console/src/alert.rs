@@ -9,11 +9,14 @@ use spine::{Recorded, Subject};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use watch::{Alert, AlertId, AlertState, Answer, AnswerState, Severity, Verdict, Why};
-use web::{Form, Operator, Page, Path, Problem, Query, Staff, Support, html, html_with};
+use web::{
+    Form, Nothing, Operator, Page, Path, Problem, Query, Staff, Support, Wrong, html, html_with,
+    see_other, wrong_field,
+};
 
 use crate::desk::Desk;
 use crate::event::Line;
-use crate::form::{Nothing, NoticeQuery, Wrong, notice, see_other, wrong_field};
+use crate::notice::{NoticeQuery, notice};
 use crate::room::Console;
 use crate::sight::Sight;
 use crate::told;

@@ -12,12 +12,13 @@ use serde::Deserialize;
 use spine::{About, Fault, Subject, Verification, transact};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::{Auditor, Form, Operator, Page, Problem, Staff, html, html_with};
+use web::{
+    Auditor, Form, Operator, Page, Problem, Staff, Wrong, html, html_with, see_other, wrong_field,
+};
 
 use crate::desk::Desk;
 use crate::event;
 use crate::events::LogVerified;
-use crate::form::{Wrong, see_other, wrong_field};
 use crate::pulse;
 use crate::room::Console;
 use crate::told;

@@ -4,8 +4,8 @@
 
 use http::request::Parts;
 use identity::{AccountKind, Client, Identity};
-use kernel::{Actor, Ctx};
-use web::{App, BoxFuture, Caller, Callers, Problem, Service, cookie};
+use kernel::{Ctx, Secret};
+use web::{App, BoxFuture, Caller, Callers, Problem, Proven, Service, cookie};
 
 /// The sessions of the console.
 #[derive(Clone, Debug)]
@@ -20,14 +20,7 @@ impl OperatorCallers {
         let live = self.0.session_of_secret(visit, secret).await?;
         let live =
             live.filter(|live| live.client == Client::Console && live.kind == AccountKind::Staff);
-        Ok(live.map(|live| Caller {
-            ctx: visit.acted_by(Actor::Account { id: live.account, session: Some(live.id) }),
-            account: live.account,
-            session: live.id,
-            kind: live.kind.as_str().to_owned(),
-            roles: live.roles.iter().map(|role| role.as_str().to_owned()).collect(),
-            auth_time: live.auth_at,
-        }))
+        Ok(live.map(|live| self.0.caller(&live, visit)))
     }
 }
 
@@ -46,5 +39,13 @@ impl Callers for OperatorCallers {
         _visit: &'a Ctx,
     ) -> BoxFuture<'a, Result<Option<Service>, Problem>> {
         Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn prove<'a>(
+        &'a self,
+        caller: &'a Caller,
+        password: &'a Secret<String>,
+    ) -> BoxFuture<'a, Result<Proven, Problem>> {
+        Box::pin(async move { Ok(self.0.prove_caller(caller, password).await?) })
     }
 }

@@ -14,11 +14,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use watch::AlertId;
 use web::feed::Net;
-use web::{Form, Operator, Page, Path, Problem, Query, Support, html, html_with};
+use web::{
+    Form, Operator, Page, Path, Problem, Query, Support, Wrong, html, html_with, see_other,
+    wrong_field,
+};
 
-use crate::confirm::Act;
+use crate::confirm::{Act, Reason};
 use crate::desk::Desk;
-use crate::form::{Reason, Wrong, notice, see_other, wrong_field};
+use crate::notice::notice;
 use crate::room::Console;
 use crate::told;
 
@@ -255,19 +258,15 @@ async fn unblock(
     Path(id): Path<BlockId>,
     Form(form): Form<Reason>,
 ) -> Result<Response, Problem> {
-    let reason = match form.given() {
-        Ok(reason) => reason,
-        Err(problem) => {
-            let form_page = (page, Desk::of(&caller));
-            return unblock_act(id).ask_again(form_page, problem, &form.reason);
-        }
+    let act = async |reason: &str| {
+        // The reason first: no act without one, whatever happens in between.
+        let about = About::house("block", *id.as_bytes(), 0);
+        console.give_reason(&caller.ctx, about, ("unblock client", reason)).await?;
+        let done = console.access().unblock_by_id(&caller.ctx, id).await;
+        done?;
+        Ok(see_other("/console/clients?notice=unblocked"))
     };
-    // The reason first: no act without one, whatever happens in between.
-    let about = About::house("block", *id.as_bytes(), 0);
-    console.give_reason(&caller.ctx, about, ("unblock client", reason)).await?;
-    let done = console.access().unblock_by_id(&caller.ctx, id).await;
-    done?;
-    Ok(see_other("/console/clients?notice=unblocked"))
+    unblock_act(id).carry_out((page, Desk::of(&caller)), &form, act).await
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ const HELPING: &[(&str, &str)] = &[
     ("Events", "/console/events"),
     ("Alerts", "/console/alerts"),
     ("Accounts", "/console/accounts"),
+    ("Applications", "/console/applications"),
     ("Clients", "/console/clients"),
     ("Rules", "/console/rules"),
     ("Routes", "/console/routes"),
@@ -37,6 +38,8 @@ pub(crate) struct Desk {
     pub(crate) admin: bool,
     /// Whether it may have the log checked.
     pub(crate) auditor: bool,
+    /// Whether the password is asked for before anything is done (C8).
+    pub(crate) stale: bool,
 }
 
 impl Desk {
@@ -48,6 +51,7 @@ impl Desk {
             support: web::Support::is_met_by(roles),
             admin: web::Admin::is_met_by(roles),
             auditor: web::Auditor::is_met_by(roles),
+            stale: !caller.fresh,
         }
     }
 

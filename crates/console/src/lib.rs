@@ -22,16 +22,20 @@
 //! - **C5** what is said of the log is proved on the page, and can be checked without this program;
 //!   what the proof does not cover stands beside it;
 //! - **C6** every page works without scripts; live lists end when the session does;
-//! - **C7** lists, streams and checks are bounded.
+//! - **C7** lists, streams and checks are bounded;
+//! - **C8** who does anything here proved the password within the last minutes; nothing that was
+//!   typed is lost where it is asked for again;
+//! - **C9** the sign-in tells nobody which addresses have accounts, nor whose they are.
 //!
 //! **Tables.** None. **Events**: [`EVENTS`].
 //!
-//! **Threats.** A curious operator; a stolen console cookie (staff sessions end after 30 minutes
-//! without use); another site's forms; markup in what attackers send; a check that never ends.
+//! **Threats.** A curious operator; a stolen console cookie (it reads for at most 30 minutes
+//! without use, and does nothing without the password); another site's forms; markup in what attackers send; a check that never ends.
 //! *Not* covered: an administrator who photographs the screen.
 
 mod account;
 mod alert;
+mod application;
 mod audit;
 mod callers;
 mod client;
@@ -40,7 +44,7 @@ mod desk;
 mod edge;
 mod event;
 mod events;
-mod form;
+mod notice;
 mod overview;
 mod pulse;
 mod room;
@@ -65,6 +69,7 @@ pub fn routes(console: Console) -> OpenApiRouter {
         .merge(overview::routes())
         .merge(event::routes())
         .merge(account::routes())
+        .merge(application::routes())
         .merge(client::routes())
         .merge(alert::routes())
         .merge(rule::routes())

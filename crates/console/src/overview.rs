@@ -6,12 +6,11 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use watch::AlertState;
-use web::{Operator, Page, Problem, Staff, html};
+use web::{Operator, Page, Problem, Staff, html, see_other};
 
 use crate::alert::AlertLine;
 use crate::desk::Desk;
 use crate::event::{self, Line};
-use crate::form::see_other;
 use crate::pulse::{self, Hour};
 use crate::room::Console;
 use crate::told;

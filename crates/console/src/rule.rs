@@ -8,12 +8,12 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use watch::{Key, Measure, Rule, Tally, Trigger, Tuned};
-use web::{Admin, Form, Operator, Page, Problem, Query, Staff, Support, html};
+use web::{Admin, Form, Operator, Page, Problem, Query, Staff, Support, html, see_other};
 
 use crate::alert::severity_tone;
-use crate::confirm::Act;
+use crate::confirm::{Act, Reason};
 use crate::desk::Desk;
-use crate::form::{NoticeQuery, Reason, notice, see_other};
+use crate::notice::{NoticeQuery, notice};
 use crate::room::Console;
 use crate::told;
 
@@ -201,17 +201,11 @@ async fn stop(
     page: Page,
     Form(form): Form<Reason>,
 ) -> Result<Response, Problem> {
-    let done = match form.given() {
-        Ok(reason) => {
-            let stopped = console.watch().stop_all_answers(&caller.ctx, reason).await;
-            stopped.map_err(Problem::from)
-        }
-        Err(problem) => Err(problem),
+    let act = async |reason: &str| {
+        console.watch().stop_all_answers(&caller.ctx, reason).await?;
+        Ok(see_other("/console/rules?notice=stopped"))
     };
-    match done {
-        Ok(()) => Ok(see_other("/console/rules?notice=stopped")),
-        Err(problem) => stop_act().ask_again((page, Desk::of(&caller)), problem, &form.reason),
-    }
+    stop_act().carry_out((page, Desk::of(&caller)), &form, act).await
 }
 
 /// The question before automatic answers go on
@@ -235,15 +229,9 @@ async fn resume(
     page: Page,
     Form(form): Form<Reason>,
 ) -> Result<Response, Problem> {
-    let done = match form.given() {
-        Ok(reason) => {
-            let resumed = console.watch().resume(&caller.ctx, reason).await;
-            resumed.map_err(Problem::from)
-        }
-        Err(problem) => Err(problem),
+    let act = async |reason: &str| {
+        console.watch().resume(&caller.ctx, reason).await?;
+        Ok(see_other("/console/rules?notice=resumed"))
     };
-    match done {
-        Ok(()) => Ok(see_other("/console/rules?notice=resumed")),
-        Err(problem) => resume_act().ask_again((page, Desk::of(&caller)), problem, &form.reason),
-    }
+    resume_act().carry_out((page, Desk::of(&caller)), &form, act).await
 }

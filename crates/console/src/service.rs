@@ -10,11 +10,14 @@ use serde::Deserialize;
 use spine::About;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::{Admin, Form, Operator, Page, Path, Problem, Query, Support, html, html_with};
+use web::{
+    Admin, Form, Operator, Page, Path, Problem, Query, Support, Wrong, html, html_with, see_other,
+    wrong_field,
+};
 
-use crate::confirm::Act;
+use crate::confirm::{Act, Reason};
 use crate::desk::Desk;
-use crate::form::{Reason, Wrong, notice, see_other, wrong_field};
+use crate::notice::notice;
 use crate::room::Console;
 use crate::told;
 
@@ -196,17 +199,13 @@ async fn revoke(
     Path(id): Path<KeyId>,
     Form(form): Form<Reason>,
 ) -> Result<Response, Problem> {
-    let reason = match form.given() {
-        Ok(reason) => reason,
-        Err(problem) => {
-            let form_page = (page, Desk::of(&caller));
-            return revoke_act(id).ask_again(form_page, problem, &form.reason);
-        }
+    let act = async |reason: &str| {
+        // The reason first: no act without one, whatever happens in between.
+        let about = About::house("service", *id.as_bytes(), 0);
+        console.give_reason(&caller.ctx, about, ("revoke key", reason)).await?;
+        let revoked = console.access().revoke_service(&caller.ctx, id).await;
+        revoked?;
+        Ok(see_other("/console/keys?notice=revoked"))
     };
-    // The reason first: no act without one, whatever happens in between.
-    let about = About::house("service", *id.as_bytes(), 0);
-    console.give_reason(&caller.ctx, about, ("revoke key", reason)).await?;
-    let revoked = console.access().revoke_service(&caller.ctx, id).await;
-    revoked?;
-    Ok(see_other("/console/keys?notice=revoked"))
+    revoke_act(id).carry_out((page, Desk::of(&caller)), &form, act).await
 }

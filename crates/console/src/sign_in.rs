@@ -3,17 +3,17 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use identity::{Client, EndReason, SignIn};
+use identity::{Client, EndReason, SignIn, device_cookie};
 use kernel::Secret;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use web::{
-    App, Caller, Form, Operator, Page, Problem, Query, SameSite, SetCookie, Shape, Staff, Visit,
-    html, html_with,
+    App, Caller, Device, Form, Nothing, Page, Problem, Query, SetCookie, Shape, Visit, Wrong, html,
+    html_with, next_or, see_other,
 };
 
-use crate::form::{Nothing, Wrong, next_or, notice, see_other};
+use crate::notice::notice;
 use crate::room::Console;
 use crate::told;
 
@@ -56,7 +56,7 @@ fn blank(console: &Console, page: Page, next: &str) -> SignInPage {
         page: page.titled("Operators", Shape::Narrow),
         wrong: Wrong::default(),
         notice: None,
-        next: next_or(next, ""),
+        next: next_or(next, "/console", ""),
         email: String::new(),
         idle: told::span(idle_s),
     }
@@ -81,31 +81,30 @@ async fn sign_in_page(
 #[utoipa::path(post, path = "/console/sign-in", operation_id = "console.sign_in", tag = "console",
     responses(
         (status = 303, description = "On to the console, with the cookie"),
-        (status = 401, description = "The page again"),
-        (status = 403, description = "The page again: the account is none of the staff")),
+        (status = 401, description = "The page again, whatever the cause")),
     extensions(("x-effect" = json!("fact")), ("x-access" = json!("public"))))]
 async fn sign_in_form(
     State(console): State<Console>,
     app: App,
     Visit(ctx): Visit,
+    Device(device): Device,
     before: Option<Caller>,
     page: Page,
     Form(fields): Form<SignInFields>,
 ) -> Result<Response, Problem> {
     let SignInFields { email, password, next } = fields;
     let typed = email.clone();
-    let command = SignIn { email, password, client: Client::Console };
+    let command = SignIn { email, password, client: Client::Console, device };
     match console.identity().sign_in(&ctx, command).await {
         Ok(opened) => {
             // The secret of the session before is overwritten: it must not live on unseen.
             if let Some(before) = before {
                 leave(&console, &before).await?;
             }
-            let life_s = opened.ends_at.since(ctx.now).as_secs();
-            let life_s = u32::try_from(life_s).unwrap_or(u32::MAX);
-            let (name, secret) = (app.site.session_cookie, opened.secret.expose());
-            let cookie = SetCookie::new(name, secret, SameSite::Strict, Some(life_s))?;
-            Ok((cookie, see_other(&next_or(&next, "/console"))).into_response())
+            let cookie = app.session_cookie(&ctx, &opened.secret, opened.ends_at)?;
+            let token = console.identity().device_token(&ctx, &typed)?;
+            let known = device_cookie(&app, &token)?;
+            Ok((cookie, known, see_other(&next_or(&next, "/console", "/console"))).into_response())
         }
         Err(error) => {
             let (status, wrong) = Wrong::shown(error)?;
@@ -123,14 +122,14 @@ async fn leave(console: &Console, caller: &Caller) -> Result<(), Problem> {
     }
 }
 
-/// Sign out
+/// Sign out: what any session may, however old its proof
 #[utoipa::path(post, path = "/console/sign-out", operation_id = "console.sign_out",
     tag = "console", responses((status = 303, description = "On to the sign-in")),
-    extensions(("x-effect" = json!("fact")), ("x-access" = json!("operator:staff"))))]
+    extensions(("x-effect" = json!("fact")), ("x-access" = json!("session"))))]
 async fn sign_out(
     State(console): State<Console>,
     app: App,
-    Operator(caller, _): Operator<Staff>,
+    caller: Caller,
     Form(_): Form<Nothing>,
 ) -> Result<Response, Problem> {
     leave(&console, &caller).await?;

@@ -52,7 +52,7 @@ async fn open(world: &World) -> Result<(Identity, AppTokens), identity::Error> {
     };
     identity.open_account(&operator, account).await?;
     let password = Secret::new(PASSWORD.to_owned());
-    let command = SignIn { email: EMAIL.to_owned(), password, client: Client::App };
+    let command = SignIn { email: EMAIL.to_owned(), password, client: Client::App, device: None };
     let tokens = identity.sign_in_app(&world.ctx(Actor::Nobody), command).await?;
     Ok((identity, tokens))
 }

@@ -78,6 +78,7 @@ async fn one(identity: Identity, ctx: Ctx) -> Result<Outcome, Error> {
         email: "storm@example.org".to_owned(),
         password: Secret::new(PASSWORD.to_owned()),
         client: Client::Browser,
+        device: None,
     };
     let refused = match identity.sign_in(&ctx, command).await {
         Ok(_) => false,

@@ -63,11 +63,19 @@ impl Identity {
         Bucket { key: self.vault().blind("identity.attempt", &framed), budget }
     }
 
-    /// The budget of the client that this request comes from; all whose address is unknown share
-    /// one.
-    pub(crate) fn client_bucket(&self, ctx: &Ctx, name: &str, budget: Budget) -> Bucket {
+    /// The budget of the client that this request comes from, for whatever `what` is; all whose
+    /// address is unknown share one.
+    pub(crate) fn client_bucket(
+        &self,
+        ctx: &Ctx,
+        name: &str,
+        what: &[u8],
+        budget: Budget,
+    ) -> Bucket {
         let client = ctx.origin.address.map(client_of).unwrap_or_default();
-        self.bucket(name, &client, budget)
+        // The client's length is one of three: nothing of `what` can be taken for it.
+        let length = u8::try_from(client.len()).unwrap_or(u8::MAX);
+        self.bucket(name, &[&[length], client.as_slice(), what].concat(), budget)
     }
 
     /// Charges one attempt to each bucket, in a transaction of its own: it counts whatever happens

@@ -11,8 +11,12 @@ use crate::account::AccountKind;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IdentityConfig {
-    /// Kinds of account that a visitor may open. Staff never. Live.
+    /// Kinds of account that a visitor may open without being asked further. Default customers.
+    /// Staff never. Live.
     pub sign_up_kinds: Vec<AccountKind>,
+    /// Kinds that a visitor may apply to be: a customer until an operator approves it at the
+    /// console. Default influencers and wholesalers. Staff never. Live.
+    pub apply_kinds: Vec<AccountKind>,
     /// Passwords. Restart.
     pub password: PasswordConfig,
     /// Sessions. Live.
@@ -30,11 +34,8 @@ pub struct IdentityConfig {
 impl Default for IdentityConfig {
     fn default() -> Self {
         Self {
-            sign_up_kinds: vec![
-                AccountKind::Customer,
-                AccountKind::Influencer,
-                AccountKind::Wholesaler,
-            ],
+            sign_up_kinds: vec![AccountKind::Customer],
+            apply_kinds: vec![AccountKind::Influencer, AccountKind::Wholesaler],
             password: PasswordConfig::default(),
             session: SessionConfig::default(),
             token: TokenConfig::default(),
@@ -110,8 +111,8 @@ pub struct SessionConfig {
     pub per_account_max: u32,
     /// How often the moment of last use is written, s. Default 60.
     pub touch_s: u64,
-    /// How long after a sign-in the password need not be asked again for what is sensitive, s.
-    /// Default 900.
+    /// How long after a proof of the password an operator may change facts at the console before it
+    /// is asked for again, s. Default 600 (10 min).
     pub fresh_s: u64,
 }
 
@@ -124,7 +125,7 @@ impl Default for SessionConfig {
             staff: Life { idle_s: HOUR_S / 2, absolute_s: 12 * HOUR_S },
             per_account_max: 50,
             touch_s: 60,
-            fresh_s: 900,
+            fresh_s: 600,
         }
     }
 }
@@ -189,11 +190,16 @@ pub struct Budget {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AttemptConfig {
-    /// Sign-ins of one account: 10, then one each 90 s.
+    /// Sign-ins to one account from all devices that it does not know: 100, then one each 90 s.
     pub account: Budget,
-    /// Sign-ins of one client (an IPv4 address, an IPv6 /64): 30, then one each 6 s.
+    /// Sign-ins to one account from one such client: 10, then one each 90 s.
+    pub pair: Budget,
+    /// Sign-ins from one device that the account knows: 10, then one each 90 s.
+    pub device: Budget,
+    /// Sign-ins of one client (an IPv4 address, an IPv6 /64), to whatever account: 30, then one
+    /// each 6 s.
     pub client: Budget,
-    /// Passwords asked for inside a live session: 5, then one each 60 s.
+    /// Passwords asked for inside a live session: 5, then one each 300 s.
     pub session: Budget,
     /// Mails to one address: 3, then one each 600 s.
     pub mail: Budget,
@@ -204,9 +210,11 @@ pub struct AttemptConfig {
 impl Default for AttemptConfig {
     fn default() -> Self {
         Self {
-            account: Budget { burst: 10, refill_s: 90 },
+            account: Budget { burst: 100, refill_s: 90 },
+            pair: Budget { burst: 10, refill_s: 90 },
+            device: Budget { burst: 10, refill_s: 90 },
             client: Budget { burst: 30, refill_s: 6 },
-            session: Budget { burst: 5, refill_s: 60 },
+            session: Budget { burst: 5, refill_s: 300 },
             mail: Budget { burst: 3, refill_s: 600 },
             open: Budget { burst: 20, refill_s: 30 },
         }

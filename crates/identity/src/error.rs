@@ -20,15 +20,9 @@ pub enum Error {
         /// The field that it was typed in.
         field: &'static str,
     },
-    /// Staff only.
-    #[error("the account is not one of the staff")]
-    NotStaff,
     /// There is no live session.
     #[error("no live session")]
     SessionEnded,
-    /// The session is live, but the password must be asked for again.
-    #[error("the password must be asked for again")]
-    Confirm,
     /// The link of a mail was used, is too old, or never was one.
     #[error("the link is used or too old")]
     LinkSpent,
@@ -90,9 +84,8 @@ impl From<FieldProblem> for Error {
 }
 
 impl Refusal for Error {
-    #[expect(clippy::too_many_lines, reason = "a table: one entry for each refusal")]
     fn refused(&self) -> Refused {
-        use Kind::{Conflict, Forbidden, Invalid, Limited, NotFound, Unauthenticated};
+        use Kind::{Conflict, Invalid, Limited, NotFound, Unauthenticated};
         match self {
             Self::Invalid(fields) => {
                 Refused::new(Invalid, "identity.invalid", "Some fields need another value.")
@@ -109,18 +102,10 @@ impl Refusal for Error {
                 Refused::new(Invalid, "identity.password_wrong", detail)
                     .with_fields([FieldProblem::new(*field, detail)])
             }
-            Self::NotStaff => {
-                Refused::new(Forbidden, "identity.not_staff", "This door is for staff.")
-            }
             Self::SessionEnded => Refused::new(
                 Unauthenticated,
                 "identity.session_ended",
                 "You are signed out. Sign in again.",
-            ),
-            Self::Confirm => Refused::new(
-                Forbidden,
-                "identity.confirm_password",
-                "Enter your password once more to do this.",
             ),
             Self::LinkSpent => Refused::new(
                 Invalid,

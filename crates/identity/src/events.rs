@@ -6,9 +6,8 @@ use kernel::SessionId;
 use crate::account::AccountKind;
 use crate::session::{Client, EndReason};
 use crate::sign_in::SignInFailure;
-use crate::word::words;
 
-words! {
+spine::words! {
     /// By which way a password came to be another.
     pub PasswordChange {
         /// By its owner, inside a session, with the old one.
@@ -18,7 +17,7 @@ words! {
     }
 }
 
-words! {
+spine::words! {
     /// What this room did when it was asked for a response.
     pub Obeyed {
         /// Sessions ended.
@@ -55,6 +54,16 @@ spine::events! {
     EmailVerified = "email_verified" {
         plain { kind: AccountKind } sealed { } retain_days = 2555, ocsf = 3001
     }
+    /// Whoever opened an account applied to be another kind; until an operator decides, the account
+    /// is a customer's.
+    Applied = "applied" {
+        plain { kind: AccountKind } sealed { } retain_days = 2555, ocsf = 3001
+    }
+    /// An operator decided on an application.
+    ApplicationDecided = "application_decided" {
+        plain { kind: AccountKind, approved: bool } sealed { reason: String }
+        retain_days = 2555, ocsf = 3005
+    }
     /// Somebody signed in.
     LoginSucceeded = "login_succeeded" {
         plain { client: Client, kind: AccountKind } sealed { session: SessionId }
@@ -65,9 +74,14 @@ spine::events! {
         plain { reason: SignInFailure, client: Client } sealed { email: String }
         retain_days = 365, ocsf = 3002
     }
-    /// The owner of a session proved the password again.
+    /// The owner of a session proved the password again; the session goes on as its successor.
     PasswordConfirmed = "password_confirmed" {
-        plain { } sealed { session: SessionId } retain_days = 730, ocsf = 3002
+        plain { client: Client } sealed { session: SessionId, before: SessionId }
+        retain_days = 730, ocsf = 3002
+    }
+    /// The password that was asked for inside a session was another.
+    PasswordRefused = "password_refused" {
+        plain { client: Client } sealed { session: SessionId } retain_days = 365, ocsf = 3002
     }
     /// One session ended.
     SessionEnded = "session_ended" {
@@ -85,7 +99,7 @@ spine::events! {
     ResetLinkMade = "reset_link_made" {
         plain { } sealed { } retain_days = 2555, ocsf = 3001
     }
-    /// A password became another; the account's other sessions ended.
+    /// A password became another; all the account's sessions ended.
     PasswordChanged = "password_changed" {
         plain { how: PasswordChange, ended: u64 } sealed { } retain_days = 2555, ocsf = 3001
     }

@@ -4,7 +4,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::mail::{self, Outbox};
 use crate::room::Identity;
-use crate::{account, recovery, refresh, session, sign_in, sign_up};
+use crate::{account, application, recovery, refresh, session, sign_in, sign_up};
 
 /// The room's pages and API. The outbox of letters is shown only where one is handed over.
 pub fn routes(room: Identity, outbox: Option<Outbox>) -> OpenApiRouter {
@@ -20,4 +20,9 @@ pub fn routes(room: Identity, outbox: Option<Outbox>) -> OpenApiRouter {
         Some(outbox) => routes.merge(mail::http::routes(outbox)),
         None => routes,
     }
+}
+
+/// What operators ask of the room as API, for the console's listener.
+pub fn operator_routes(room: Identity) -> OpenApiRouter {
+    application::http::routes().with_state(room)
 }

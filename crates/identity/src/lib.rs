@@ -2,7 +2,8 @@
 //!
 //! The model room: every other room has this shape. Nouns: an *account* of a kind (customer,
 //! influencer, wholesaler, staff); its *password*; a *session*, one sign-in on one device; a
-//! *family* of refresh tokens, a session's for an app; a *ticket*, a mailed link; a *letter*.
+//! *family* of refresh tokens, a session's for an app; a *ticket*, a mailed link; a *letter*; an
+//! *application*, to be another kind of account; a *device*, a browser that an account knows.
 //!
 //! **Way in.** [`Identity::open`] gives the room; its verbs are methods `(&ctx, command)`.
 //! [`routes`] are its pages and its API, [`SessionCallers`] says who a request comes from,
@@ -12,26 +13,31 @@
 //! **Promises.**
 //! - **I1** nobody learns from an answer, or from the hashes that it costs, whether an address has
 //!   an account; only the mailbox's owner does;
-//! - **I2** an account that a visitor opened has a password only after its mailbox's owner used
-//!   the link that belongs to that very sign-up;
+//! - **I2** an account that a visitor opened has no password until its mailbox's owner chose one
+//!   behind the link; whoever typed the address knows nothing that opens it;
 //! - **I3** a password is stored as argon2id with a pepper, sealed under its owner's key; at most
 //!   as many hashes run as there are cores, and who would wait longer than two seconds is refused
 //!   at once;
-//! - **I4** guesses are slowed down by budgets that survive restarts, and no budget ever keeps a
-//!   person out of a session that lives;
+//! - **I4** guesses are slowed down by budgets that survive restarts; none keeps a person out of a
+//!   session that lives, and what strangers guess does not keep an owner out of a browser that the
+//!   account knows;
 //! - **I5** a mailed link works once, for its purpose, for its time;
 //! - **I6** of all who show one refresh token at once, one rotates it and the others get the same
 //!   successor for ten seconds; a token that comes back later ends its own family and no other;
 //! - **I7** a session that ended is refused: at once by every check here, and by the edge as soon
 //!   as the committing node has published it; a sign-in that was half-way when all sessions ended
 //!   is over;
-//! - **I8** a password that became another ends every other session, a reset ends them all;
+//! - **I8** a password that became another ends every session, and one that was proved again ends
+//!   the session it was proved in: whoever did so goes on in a successor, and nothing that was
+//!   stolen of the old one is worth anything;
 //! - **I9** an erased person is found by nothing that remains, and the log still verifies;
-//! - **I10** every verb that changes a fact leaves an event in the same transaction.
+//! - **I10** every verb that changes a fact leaves an event in the same transaction;
+//! - **I11** nobody becomes what sells by saying so: an application is decided by an operator;
+//! - **I12** a house that has an administrator keeps one, whoever demotes whom at one moment.
 //!
 //! **Tables** ([`TABLES`]): `identity_account`, `identity_password`, `identity_ticket`,
 //! `identity_session`, `identity_session_use`, `identity_refresh`, `identity_revocation`,
-//! `identity_attempt`, `identity_mail`. **Events**: [`EVENTS`].
+//! `identity_attempt`, `identity_mail`, `identity_application`, `identity_turn`. **Events**: [`EVENTS`].
 //!
 //! **Threats.** Guessing and stuffing of passwords, floods that exhaust memory; somebody who signs
 //! up with another's address; stolen cookies, refresh tokens, links, databases; two tabs and lost
@@ -39,13 +45,15 @@
 //! browser that is not its owner's any more, a second factor (the next rooms' work).
 
 mod account;
+mod application;
 mod attempt;
 mod config;
+mod cookies;
+mod device;
 mod email;
 mod ending;
 mod error;
 mod events;
-mod form;
 mod http;
 mod mail;
 mod operator;
@@ -61,19 +69,20 @@ mod sign_up;
 mod sweep;
 mod tables;
 mod ticket;
-mod word;
 
 pub use account::{
     AccountKind, AccountState, AccountView, DisplayName, EraseAccount, Rename, StaffRole,
 };
+pub use application::{ApplicationState, ApplicationView, Decide};
 pub use config::{
     AttemptConfig, Budget, IdentityConfig, Life, LinkConfig, MailConfig, MailRoad, PasswordConfig,
     SessionConfig, SmtpSecurity, TokenConfig,
 };
+pub use cookies::device_cookie;
 pub use email::Email;
 pub use error::Error;
 pub use events::*;
-pub use http::routes;
+pub use http::{operator_routes, routes};
 pub use mail::{Delivered, Kept, Mail, MailError, MailId, Mailer, Outbox, SmtpMailer, Waiting};
 pub use operator::{ListAccounts, LockAccount, OpenAccount};
 pub use password::{
@@ -83,8 +92,8 @@ pub use recovery::{ForgotPassword, ResetPassword};
 pub use refresh::AppTokens;
 pub use room::{Identity, Parts};
 pub use session::{
-    Claims, Client, EndReason, LiveSession, Opened, SESSION_COOKIE, SessionCallers, SessionView,
-    TOKEN_COOKIE,
+    Claims, Client, EndReason, LiveSession, Opened, Renewed, SESSION_COOKIE, SessionCallers,
+    SessionView, TOKEN_COOKIE,
 };
 pub use sign_in::{SignIn, SignInFailure};
 pub use sign_up::{SignUp, VerifyEmail};
@@ -96,13 +105,21 @@ pub const ROOM: spine::Room = spine::Room {
     number: 2,
     tables: tables::TABLES,
     events: EVENTS,
-    migrations: &[spine::Migration {
-        version: 20_001,
-        name: "identity/0001_identity",
-        text: include_str!("../migrations/0001_identity.sql"),
-    }],
+    migrations: &[
+        spine::Migration {
+            version: 20_001,
+            name: "identity/0001_identity",
+            text: include_str!("../migrations/0001_identity.sql"),
+        },
+        spine::Migration {
+            version: 20_002,
+            name: "identity/0002_turns_and_applications",
+            text: include_str!("../migrations/0002_turns_and_applications.sql"),
+        },
+    ],
     statements: &[
         account::store::STATEMENTS,
+        application::STATEMENTS,
         attempt::STATEMENTS,
         ending::STATEMENTS,
         mail::STATEMENTS,

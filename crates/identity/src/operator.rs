@@ -5,8 +5,7 @@ use kernel::{AccountId, Ctx, FieldProblem, Limits, Secret};
 use spine::{About, Subject, Tx, args, transact};
 
 use crate::account::{
-    AccountKind, AccountState, AccountView, DisplayName, StaffRole, parse_both, roles_of,
-    roles_text, store,
+    AccountKind, AccountState, AccountView, DisplayName, StaffRole, parse_both, roles_text, store,
 };
 use crate::email::Email;
 use crate::ending::Which;
@@ -51,7 +50,7 @@ pub struct LockAccount {
     pub reason: String,
 }
 
-fn version_of(row: &spine::Row) -> Result<i64, Error> {
+pub(crate) fn version_of(row: &spine::Row) -> Result<i64, Error> {
     Ok(row.int("version").map_err(spine::Error::from)?)
 }
 
@@ -160,11 +159,12 @@ impl Identity {
     /// [`Error::NotFound`]; [`Error::State`] where it is not active.
     pub async fn lock_account(&self, ctx: &Ctx, command: LockAccount) -> Result<u64, Error> {
         let id = command.account;
-        let before = self.known(id).await?;
+        let row = self.known(id).await?;
         transact!(self.spine(), ctx, tx => {
+            let before = self.administrators(&mut tx, row.kind).await?;
             let locked = tx.change_one(&store::LOCK, args![id.as_bytes()]).await?;
             locked.ok_or(Error::State("not active"))?;
-            self.keep_an_administrator(&mut tx, &before).await?;
+            self.keep_an_administrator(&mut tx, before).await?;
             let all = (id, Which::All);
             let ended = self.end_all(&mut tx, ctx, all, EndReason::AccountLocked).await?;
             let reason = command.reason.clone();
@@ -197,12 +197,13 @@ impl Identity {
         id: AccountId,
         roles: &[StaffRole],
     ) -> Result<(), Error> {
-        let before = self.known(id).await?;
+        let kind = self.known(id).await?.kind;
         let roles = roles_text(roles);
         transact!(self.spine(), ctx, tx => {
+            let before = self.administrators(&mut tx, kind).await?;
             let row = tx.change_one(&store::GIVE_ROLES, args![id.as_bytes(), &roles]).await?;
             let version = version_of(&row.ok_or(Error::State("not one of the staff"))?)?;
-            self.keep_an_administrator(&mut tx, &before).await?;
+            self.keep_an_administrator(&mut tx, before).await?;
             let all = (id, Which::All);
             self.end_all(&mut tx, ctx, all, EndReason::Operator).await?;
             let event = events::RolesChanged { roles: roles.clone() };
@@ -282,16 +283,29 @@ impl Identity {
         })
     }
 
-    /// Refuses a change, made in this transaction, that takes the last administrator away. Two who
-    /// do so to each other at one moment are not stopped: the command line on the host mends that.
+    /// How many administrators there are before a change to an account of this kind; none where it
+    /// can be none of them. Until the commit nobody else changes one: of two who demote each other
+    /// at one moment, the second sees what the first did (I12).
+    pub(crate) async fn administrators(
+        &self,
+        tx: &mut Tx,
+        kind: AccountKind,
+    ) -> Result<Option<i64>, Error> {
+        if kind != AccountKind::Staff {
+            return Ok(None);
+        }
+        tx.upkeep(&store::TAKE_TURN, args!["administrators"]).await?;
+        let Found(found) = tx.one(&store::COUNT_ADMINS, args![]).await?;
+        Ok(Some(found))
+    }
+
+    /// Refuses a change, made in this transaction, that takes the last administrator away.
     pub(crate) async fn keep_an_administrator(
         &self,
         tx: &mut Tx,
-        before: &store::Account,
+        before: Option<i64>,
     ) -> Result<(), Error> {
-        let was = before.state == AccountState::Active
-            && roles_of(&before.roles).contains(&StaffRole::Admin);
-        if !was {
+        if before.unwrap_or_default() == 0 {
             return Ok(());
         }
         let Found(left) = tx.one(&store::COUNT_ADMINS, args![]).await?;
@@ -299,7 +313,7 @@ impl Identity {
     }
 
     /// The account's row, with its key fetched.
-    async fn known(&self, id: AccountId) -> Result<store::Account, Error> {
+    pub(crate) async fn known(&self, id: AccountId) -> Result<store::Account, Error> {
         let mut read = self.spine().read().await?;
         let row: Option<store::Account> = read.maybe(&store::FIND, args![id.as_bytes()]).await?;
         let row = row.filter(|row| row.state != AccountState::Erased).ok_or(Error::NotFound)?;

@@ -1,8 +1,8 @@
-//! Sealing and opening the cells of this room's tables, and reading words out of rows: the few
-//! lines that every noun needs and that must not differ between them.
+//! Sealing and opening the cells of this room's tables: the few lines that every noun needs and that
+//! must not differ between them.
 
 use kernel::{AccountId, Ctx, Secret};
-use spine::{Place, Row, StoreError, Subject};
+use spine::{Place, Subject};
 
 use crate::error::Error;
 use crate::room::Identity;
@@ -73,13 +73,4 @@ impl Identity {
         String::from_utf8(bytes.expose().clone())
             .map_err(|_| Error::Broken("a sealed text is no text"))
     }
-}
-
-/// Reads a word of a row.
-pub(crate) fn word_of<W>(
-    row: &Row,
-    column: &'static str,
-    parse: fn(&str) -> Option<W>,
-) -> Result<W, StoreError> {
-    parse(&row.text(column)?).ok_or(StoreError::Column { column })
 }

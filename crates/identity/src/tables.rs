@@ -27,6 +27,12 @@ spine::tables! {
             payload_sealed: Sealed, created_at: Time, expires_at: Time, used_at: Time
         }
     }
+    /// What an account holder applied to be: an influencer, a wholesaler. Its id is the account's.
+    identity_application: fact {
+        subject = "id", purpose = "to let the shop decide who sells", retain = "until erased",
+        erase = delete,
+        columns { id: Id, version: Version, kind: Plain, state: Plain, asked_at: Time, decided_at: Time }
+    }
     /// A session: one sign-in on one device, in a browser or an app.
     identity_session: fact {
         subject = "account", purpose = "to keep a person signed in, and to show them where",
@@ -63,6 +69,13 @@ spine::tables! {
         subject = "", purpose = "to slow down guessing", retain = "until the budget is full again",
         erase = keep("keyed digests that nobody can be found by"),
         columns { bucket: BlindIndex, full_at: Time }
+    }
+    /// Who changes what only one may change at a time: the row is held from the first look to the
+    /// commit.
+    identity_turn: upkeep {
+        subject = "", purpose = "to let decisions about the same thing follow each other",
+        retain = "for good", erase = keep("names of decisions, and how often they were taken"),
+        columns { name: Plain, taken: Plain }
     }
     /// Mails that wait, went out, or were given up.
     identity_mail: upkeep {

@@ -53,6 +53,7 @@ mod spine_parts;
 mod table;
 mod tx;
 mod verify;
+mod word;
 
 pub use consumer::{Consumer, run_consumer};
 pub use entry::{Entry, RowMark};
@@ -78,6 +79,7 @@ pub use store::{Error as StoreError, Fact, ReadOnly, Upkeep as UpkeepSort};
 pub use table::{Column, DataKind, Erase, Table, TableKind};
 pub use tx::{Committed, Tx, Upkeep};
 pub use verify::{Fault, Verification};
+pub use word::{Word, word_of};
 
 /// What the spine itself brings: [`Rooms::new`] puts it before all others. An alert is obeyed by
 /// being told.

@@ -8,9 +8,10 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
+use http_body_util::BodyExt as _;
 use identity::{AccountKind, Client as Device, OpenAccount, SignIn, StaffRole};
 use kernel::Secret;
-use web::api::{Access, Operation, operations};
+use web::api::{Access, Effect, Operation, operations};
 use web::testing::Client;
 
 use crate::demo::throw_away;
@@ -69,8 +70,12 @@ async fn account(house: &House, kind: AccountKind, roles: &[StaffRole], email: &
 }
 
 async fn cookie(house: &House, email: &str, client: Device) -> String {
-    let sign_in =
-        SignIn { email: email.to_owned(), password: Secret::new(PASSWORD.to_owned()), client };
+    let sign_in = SignIn {
+        email: email.to_owned(),
+        password: Secret::new(PASSWORD.to_owned()),
+        client,
+        device: None,
+    };
     let opened = house.identity.sign_in(&house.operator_ctx(), sign_in).await.unwrap();
     opened.secret.expose().clone()
 }
@@ -153,6 +158,39 @@ async fn matrix(house: &House, console: bool) -> String {
             .unwrap();
     }
     page
+}
+
+/// Every change that an operator can make is asked of an administrator whose proof is too old: none
+/// is made, whatever room it is of.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_change_at_the_console_goes_without_a_fresh_proof() {
+    let (house, _dir) = throw_away().await.unwrap();
+    let assembled = house.console_routes().unwrap();
+    let app = house.console_app("https://localhost:8444");
+    let origin = app.site.public_url.clone();
+    let router = web::serve_stack(assembled.router, app);
+    account(&house, AccountKind::Staff, &[StaffRole::Admin], "stale@doors.example").await;
+    let secret = cookie(&house, "stale@doors.example", Device::Console).await;
+    let mut client = Client::new(router);
+    client.origin = origin;
+    client.cookies.insert("__Host-stagedoor_console".to_owned(), secret);
+    let admin = house.identity.find_account("stale@doors.example").await.unwrap().unwrap();
+    house.identity.ask_again(&house.operator_ctx(), admin.id).await.unwrap();
+    let mut asked = 0;
+    for operation in &assembled.operations {
+        let answer = ask(&mut client, operation).await;
+        let status = answer.status();
+        let body = match operation.effect {
+            Effect::Fact => answer.into_body().collect().await.unwrap().to_bytes(),
+            // Some of these are streams without an end.
+            Effect::Upkeep | Effect::None => continue,
+        };
+        let told = String::from_utf8_lossy(&body).contains("web.password_needed");
+        let changes = matches!(operation.access, Access::Operator(_));
+        assert_eq!(told && status == StatusCode::FORBIDDEN, changes, "{}", operation.id);
+        asked += usize::from(changes);
+    }
+    assert!(asked > 15, "{asked}");
 }
 
 fn said(access: &Access) -> String {

@@ -15,7 +15,7 @@ use store::{Db, Options};
 use vault::{Root, Vault};
 use watch::Watch;
 use web::feed::{Delta, Hub, Jwks, Publisher, PublisherId, Snapshot};
-use web::{App, BoxFuture, Caller, Callers, Csrf, Problem, Service, Site};
+use web::{App, BoxFuture, Caller, Callers, Csrf, Problem, Proven, Service, Site};
 
 use crate::config::{self, Config, Loaded, Mode, RootKind};
 use crate::node::Node;
@@ -337,5 +337,13 @@ impl Callers for HouseCallers {
         visit: &'a Ctx,
     ) -> BoxFuture<'a, Result<Option<Service>, Problem>> {
         self.services.service(token, visit)
+    }
+
+    fn prove<'a>(
+        &'a self,
+        caller: &'a Caller,
+        password: &'a Secret<String>,
+    ) -> BoxFuture<'a, Result<Proven, Problem>> {
+        self.sessions.prove(caller, password)
     }
 }

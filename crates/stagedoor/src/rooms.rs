@@ -66,6 +66,7 @@ impl House {
         });
         let routes: Vec<OpenApiRouter> = vec![
             console::routes(console),
+            identity::operator_routes(self.identity.clone()),
             access::operator_routes(self.access.clone()),
             watch::routes(self.watch.clone()),
             log_http::operator_routes(self.spine.clone()),

@@ -142,6 +142,7 @@ impl World {
             email: self.people[person].email.clone(),
             password: Secret::new(password.to_owned()),
             client: Client::Browser,
+            device: None,
         }
     }
 

@@ -17,7 +17,6 @@ use crate::events;
 use crate::room::Watch;
 use crate::rule::{Rule, Severity};
 use crate::subject::{about, columns, open, subject_of};
-use crate::word::words;
 
 spine::sql! {
     read STANDING =
@@ -56,7 +55,7 @@ kernel::id! {
     pub AlertId = "alr";
 }
 
-words! {
+spine::words! {
     /// Where an alert stands.
     pub AlertState {
         /// Nobody took care of it yet.
@@ -68,7 +67,7 @@ words! {
     }
 }
 
-words! {
+spine::words! {
     /// What a person found an alert to be.
     pub Verdict {
         /// It was what the rule says.
@@ -111,8 +110,8 @@ impl FromRow for Alert {
         Ok(Self {
             id: AlertId::from_bytes(row.id16("id")?),
             rule: row.text("rule")?,
-            severity: Severity::of_row(row, "severity")?,
-            state: AlertState::of_row(row, "state")?,
+            severity: spine::word_of(row, "severity")?,
+            state: spine::word_of(row, "state")?,
             verdict: row.opt_text("verdict")?.and_then(|word| Verdict::parse(&word)),
             subject: subject_of(row)?,
             times: row.int("times")?,

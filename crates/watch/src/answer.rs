@@ -19,7 +19,6 @@ use crate::error::Error;
 use crate::room::Watch;
 use crate::seen::{account_mark, client_mark};
 use crate::subject::{SealedTarget, columns, open, subject_of};
-use crate::word::words;
 
 spine::sql! {
     read OF_ALERT =
@@ -49,7 +48,7 @@ kernel::id! {
     pub AnswerId = "ans";
 }
 
-words! {
+spine::words! {
     /// What became of an answer.
     pub AnswerState {
         /// It was asked for; the owner room tells what it did.
@@ -65,7 +64,7 @@ words! {
     }
 }
 
-words! {
+spine::words! {
     /// Why an answer was withheld.
     pub Withheld {
         /// The rule's budget of the hour was spent.
@@ -140,7 +139,7 @@ impl FromRow for AnswerRow {
             alert: alert.map(AlertId::from_bytes),
             rule: row.text("rule")?,
             action: row.text("action")?,
-            state: AnswerState::of_row(row, "state")?,
+            state: spine::word_of(row, "state")?,
             account,
             session: None,
             address: None,

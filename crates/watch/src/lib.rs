@@ -98,7 +98,6 @@ mod switch;
 mod tables;
 mod tally;
 mod view;
-mod word;
 
 pub use alert::{Alert, AlertId, AlertState, Details, Verdict, Why};
 pub use answer::{Answer, AnswerId, AnswerState, Ask, BY_A_PERSON, Withheld};

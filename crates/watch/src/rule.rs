@@ -4,9 +4,7 @@
 
 use spine::ActionKind;
 
-use crate::word::words;
-
-words! {
+spine::words! {
     /// How much an alert matters.
     pub Severity {
         /// Worth a look this week.
@@ -58,7 +56,7 @@ impl Signal {
     ];
 }
 
-words! {
+spine::words! {
     /// What a rule counts by.
     pub Key {
         /// One client: an IPv4 address, an IPv6 /64.
@@ -74,7 +72,7 @@ words! {
     }
 }
 
-words! {
+spine::words! {
     /// What a rule counts.
     pub Measure {
         /// Events, with their weight.
@@ -86,7 +84,7 @@ words! {
     }
 }
 
-words! {
+spine::words! {
     /// Which event lets a rule fire once its threshold is met.
     pub Trigger {
         /// A bad one.

@@ -17,6 +17,8 @@ use crate::rule::Signal;
 pub(crate) const KINDS: &[&str] = &[
     "identity.login_failed",
     "identity.login_succeeded",
+    "identity.password_refused",
+    "identity.password_confirmed",
     "identity.refresh_reused",
     "identity.signed_up",
     "identity.sign_up_repeated",
@@ -38,10 +40,15 @@ fn signal_of(event: &Recorded) -> Option<Signal> {
     let at_console =
         event.plain.get("client").and_then(|client| client.as_str()) == Some("console");
     match event.kind.as_str() {
-        "identity.login_failed" if at_console => Some(Signal::OperatorFailed),
-        "identity.login_failed" => Some(Signal::SignInFailed),
-        "identity.login_succeeded" if at_console => Some(Signal::OperatorSignedIn),
-        "identity.login_succeeded" => Some(Signal::SignedIn),
+        // A guess is a guess, at the door or inside a session.
+        "identity.login_failed" | "identity.password_refused" if at_console => {
+            Some(Signal::OperatorFailed)
+        }
+        "identity.login_failed" | "identity.password_refused" => Some(Signal::SignInFailed),
+        "identity.login_succeeded" | "identity.password_confirmed" if at_console => {
+            Some(Signal::OperatorSignedIn)
+        }
+        "identity.login_succeeded" | "identity.password_confirmed" => Some(Signal::SignedIn),
         "identity.refresh_reused" => Some(Signal::RefreshReused),
         "identity.signed_up" | "identity.sign_up_repeated" => Some(Signal::SignedUp),
         "identity.reset_requested" => Some(Signal::ResetAsked),

@@ -18,6 +18,7 @@ use utoipa::{PartialSchema as _, ToSchema as _};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::problem::{Document, PROBLEM_JSON};
+use crate::proof;
 
 /// What an operation changes (`x-effect`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,7 +158,8 @@ pub struct Assembled {
     pub operations: Vec<Operation>,
 }
 
-/// Puts the rooms' routes together.
+/// Puts the rooms' routes together, and the layer around them that asks operators for a fresh proof
+/// before they change facts.
 ///
 /// # Errors
 /// [`ApiError`] where an operation lacks its name, effect or access, or a name stands twice.
@@ -185,6 +187,7 @@ pub fn assemble(
         }
     }
     let operations = operations(&document)?;
+    let router = proof::guard(router, &operations);
     Ok(Assembled { router, document, operations })
 }
 

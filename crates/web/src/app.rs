@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use kernel::{Clock, Ctx, Entropy};
+use kernel::{Clock, Ctx, Entropy, Secret, Timestamp};
 
 use crate::assets::Assets;
-use crate::{BoxFuture, Caller, Csrf, Problem, Service, Streams};
+use crate::cookies::CookieError;
+use crate::{BoxFuture, Caller, Csrf, Problem, SameSite, Service, SetCookie, Streams};
 
 /// Answers who a request comes from. `identity` and `access` implement it; the program wires it.
 pub trait Callers: Send + Sync {
@@ -33,6 +34,30 @@ pub trait Callers: Send + Sync {
         token: &'a str,
         visit: &'a Ctx,
     ) -> BoxFuture<'a, Result<Option<Service>, Problem>>;
+
+    /// Proves the password of a caller once more. The session that asked is over with it: a
+    /// successor takes its place, so that nothing that was stolen of it is worth anything.
+    ///
+    /// # Errors
+    /// A problem that says why not; here, where nobody has a password, always.
+    fn prove<'a>(
+        &'a self,
+        _: &'a Caller,
+        _: &'a Secret<String>,
+    ) -> BoxFuture<'a, Result<Proven, Problem>> {
+        Box::pin(std::future::ready(Err(Problem::password_needed())))
+    }
+}
+
+/// Who proved the password once more.
+#[derive(Debug)]
+pub struct Proven {
+    /// The caller, in the successor of the session.
+    pub caller: Caller,
+    /// The successor's secret.
+    pub secret: Secret<String>,
+    /// The successor's end.
+    pub ends_at: Timestamp,
 }
 
 /// The names of the site that this listener serves.
@@ -44,6 +69,10 @@ pub struct Site {
     pub public_url: String,
     /// The cookie that holds the session's secret here; form tokens are bound to it.
     pub session_cookie: &'static str,
+    /// Whether that cookie comes along where a person follows a link of another site.
+    pub session_same_site: SameSite,
+    /// The cookie by which an account knows the browsers that its owner signed in with.
+    pub device_cookie: &'static str,
     /// Where a page sends a person who has to sign in.
     pub sign_in: &'static str,
     /// Where a page sends an operator who has to sign in.
@@ -60,6 +89,8 @@ impl Site {
             name: name.to_owned(),
             public_url: public_url.trim_end_matches('/').to_owned(),
             session_cookie: "__Host-stagedoor",
+            session_same_site: SameSite::Lax,
+            device_cookie: "__Host-stagedoor_device",
             sign_in: "/auth/sign-in",
             operator_sign_in: "/console/sign-in",
             home: "/",
@@ -71,6 +102,8 @@ impl Site {
     pub fn console(name: &str, public_url: &str) -> Self {
         Self {
             session_cookie: "__Host-stagedoor_console",
+            session_same_site: SameSite::Strict,
+            device_cookie: "__Host-stagedoor_console_device",
             sign_in: "/console/sign-in",
             home: "/console",
             ..Self::shop(name, public_url)
@@ -141,6 +174,21 @@ impl App {
     pub fn with_assets(mut self, assets: Assets) -> Self {
         self.assets = Arc::new(assets);
         self
+    }
+
+    /// The cookie that puts a browser into a session.
+    ///
+    /// # Errors
+    /// [`CookieError`] where the name or the secret cannot stand in a cookie.
+    pub fn session_cookie(
+        &self,
+        ctx: &Ctx,
+        secret: &Secret<String>,
+        ends_at: Timestamp,
+    ) -> Result<SetCookie, CookieError> {
+        let life_s = u32::try_from(ends_at.since(ctx.now).as_secs()).unwrap_or(u32::MAX);
+        let Site { session_cookie, session_same_site, .. } = *self.site;
+        SetCookie::new(session_cookie, secret.expose(), session_same_site, Some(life_s))
     }
 
     /// The app of a request.

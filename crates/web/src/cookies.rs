@@ -112,6 +112,18 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     found
 }
 
+/// Puts another value in the place of a cookie of the request, for whoever reads it from here on.
+pub(crate) fn replace(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), CookieError> {
+    let kept = pairs(headers).unwrap_or_default();
+    let others = kept.into_iter().filter(|(key, _)| *key != name);
+    let all = others.chain([(name, value)]).map(|(key, value)| format!("{key}={value}"));
+    let list = all.collect::<Vec<_>>().join("; ");
+    let mut list = HeaderValue::from_str(&list).map_err(|_| CookieError::Value)?;
+    list.set_sensitive(true);
+    headers.insert(COOKIE, list);
+    Ok(())
+}
+
 /// Whether the request carries any cookie that this house sets, or a list too large to tell.
 pub(crate) fn carries_ours(headers: &HeaderMap) -> bool {
     pairs(headers)
@@ -166,6 +178,15 @@ mod tests {
         assert_eq!(cookie(&headers, "c"), None);
         assert!(carries_ours(&headers));
         assert!(!carries_ours(&with(&["theme=dark"])));
+    }
+
+    #[test]
+    fn one_cookie_is_replaced_and_the_others_stay() {
+        let mut headers = with(&["a=1; b=2", "c=3"]);
+        replace(&mut headers, "b", "new").unwrap();
+        let read = ["a", "b", "c"].map(|name| cookie(&headers, name));
+        assert_eq!(read, [Some("1"), Some("new"), Some("3")]);
+        assert_eq!(replace(&mut headers, "b", "x\r\ny").unwrap_err(), CookieError::Value);
     }
 
     // W5

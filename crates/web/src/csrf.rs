@@ -84,6 +84,11 @@ pub(crate) fn token_for(app: &App, headers: &HeaderMap, visit: &NewVisit, ctx: &
     app.csrf.token(fresh, nonce)
 }
 
+/// A token for a form that is bound to this session's secret.
+pub(crate) fn token_of(app: &App, secret: &str, ctx: &Ctx) -> String {
+    app.csrf.token(secret, ctx.random())
+}
+
 /// Refuses a form whose token is missing, wrong, or another browser's.
 pub(crate) fn check(app: &App, headers: &HeaderMap, token: Option<&str>) -> Result<(), Problem> {
     if sender(headers, &app.site) == Sender::Foreign {

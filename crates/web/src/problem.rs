@@ -154,6 +154,12 @@ impl Problem {
         Self::new(Kind::Forbidden, "web.forbidden", texts::FORBIDDEN)
     }
 
+    /// It is known who asks, and that they may, but not that it is they who sit there now.
+    #[must_use]
+    pub fn password_needed() -> Self {
+        Self::new(Kind::Forbidden, "web.password_needed", texts::PASSWORD_NEEDED)
+    }
+
     /// The request as a whole is fine to read, but these fields are wrong.
     #[must_use]
     pub fn invalid_fields(errors: Vec<FieldError>) -> Self {

@@ -136,6 +136,7 @@ impl Callers for SignedIn {
             kind: self.kind.to_owned(),
             roles: self.roles.clone(),
             auth_time: visit.now,
+            fresh: true,
         };
         Box::pin(async { Ok(Some(caller)) })
     }

@@ -14,6 +14,9 @@ pub const METHOD: &str =
 pub const UNAUTHENTICATED: &str = "Sign in, or send a valid key in the Authorization header.";
 /// Told to a caller who may not.
 pub const FORBIDDEN: &str = "Your account may not do this. Ask an administrator for the role.";
+/// Told to an operator whose proof is too old for a change.
+pub const PASSWORD_NEEDED: &str = "It is too long ago that you proved your password. Prove it again \
+                                   on our page, or sign in anew, and repeat this.";
 /// Told above the list of wrong fields.
 pub const INVALID_FIELDS: &str = "Some fields are wrong; each is named with how to mend it.";
 /// Told where a form's token is missing, wrong or another session's.

@@ -122,6 +122,7 @@ impl Callers for Known {
                 kind: kind.to_owned(),
                 roles: vec![role.to_owned()],
                 auth_time: visit.now,
+                fresh: true,
             }))
         })
     }

@@ -10,11 +10,10 @@ use spine::{About, ActionKind};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use watch::Ask;
-use web::{Caller, Form, Operator, Page, Path, Problem, Support};
+use web::{Caller, Form, Operator, Page, Path, Problem, Support, see_other};
 
-use crate::confirm::Act;
+use crate::confirm::{Act, Reason};
 use crate::desk::Desk;
-use crate::form::{Reason, see_other};
 use crate::room::Console;
 
 pub(super) fn routes() -> OpenApiRouter<Console> {
@@ -124,19 +123,19 @@ async fn act(
     let desk = Desk::of(&caller);
     let view = console.identity().account(id).await?;
     may_act(&desk, &view)?;
-    match carry_out(&console, &caller, (&view, deed), &form).await {
-        Ok(notice) => Ok(see_other(&format!("/console/accounts/{id}?notice={notice}"))),
-        Err(problem) => deed.act(id).ask_again((page, desk), problem, &form.reason),
-    }
+    let act = async |reason: &str| {
+        let notice = carry_out(&console, &caller, (&view, deed), reason).await?;
+        Ok(see_other(&format!("/console/accounts/{id}?notice={notice}")))
+    };
+    deed.act(id).carry_out((page, desk), &form, act).await
 }
 
 async fn carry_out(
     console: &Console,
     caller: &Caller,
     (view, deed): (&AccountView, Deed),
-    form: &Reason,
+    reason: &str,
 ) -> Result<&'static str, Problem> {
-    let reason = form.given()?;
     let (ctx, id) = (&caller.ctx, view.id);
     match deed {
         Deed::EndSessions => {
@@ -240,17 +239,14 @@ async fn end(
 ) -> Result<Response, Problem> {
     let desk = Desk::of(&caller);
     may_act(&desk, &console.identity().account(id).await?)?;
-    let reason = match form.given() {
-        Ok(reason) => reason,
-        Err(problem) => {
-            return end_act(id, session).ask_again((page, desk), problem, &form.reason);
+    let act = async |reason: &str| {
+        if !console.lives(&caller.ctx, id, Some(session)).await? {
+            return Err(Problem::not_found());
         }
+        ask(&console, &caller, ActionKind::EndSession, (id, Some(session)), reason).await?;
+        let ended = console.ended(&caller.ctx, id, Some(session)).await?;
+        let notice = if ended { "ended" } else { "asked" };
+        Ok(see_other(&format!("/console/accounts/{id}?notice={notice}")))
     };
-    if !console.lives(&caller.ctx, id, Some(session)).await? {
-        return Err(Problem::not_found());
-    }
-    ask(&console, &caller, ActionKind::EndSession, (id, Some(session)), reason).await?;
-    let ended = console.ended(&caller.ctx, id, Some(session)).await?;
-    let notice = if ended { "ended" } else { "asked" };
-    Ok(see_other(&format!("/console/accounts/{id}?notice={notice}")))
+    end_act(id, session).carry_out((page, desk), &form, act).await
 }

@@ -12,14 +12,17 @@ use serde::Deserialize;
 use spine::About;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::{Admin, Caller, Form, Operator, Page, Path, Problem, Query, Support, html, html_with};
+use web::{
+    Admin, Caller, Form, Operator, Page, Path, Problem, Query, Support, Wrong, html, html_with,
+    see_other, wrong_field,
+};
 
 use self::deed::may_act;
-use crate::confirm::Act;
+use crate::confirm::{Act, Reason};
 use crate::desk::Desk;
 use crate::event::{self, Line};
 use crate::events::{PersonalDataRevealed, Revealed};
-use crate::form::{NoticeQuery, Reason, Wrong, notice, see_other, wrong_field};
+use crate::notice::{NoticeQuery, notice};
 use crate::room::Console;
 use crate::sight::Sight;
 use crate::told;
@@ -325,23 +328,20 @@ async fn reveal(
     Path(id): Path<AccountId>,
     Form(form): Form<Reason>,
 ) -> Result<Response, Problem> {
-    let reason = match form.given() {
-        Ok(reason) => reason,
-        Err(problem) => {
-            let form_page = (page, Desk::of(&caller));
-            return reveal_act(id).ask_again(form_page, problem, &form.reason);
+    let asked = (page.clone(), Desk::of(&caller));
+    let act = async |reason: &str| {
+        let view = console.identity().account(id).await?;
+        if view.state == AccountState::Erased {
+            return account_page(&console, (page, &caller), &view, (Sight::Masked, None)).await;
         }
+        let look = PersonalDataRevealed {
+            what: Revealed::Account,
+            kind: view.kind.as_str().to_owned(),
+            event: None,
+            reason: reason.to_owned(),
+        };
+        event::tell(&console, &caller.ctx, About::account(id, 0), look).await?;
+        account_page(&console, (page, &caller), &view, (Sight::Whole, None)).await
     };
-    let view = console.identity().account(id).await?;
-    if view.state == AccountState::Erased {
-        return account_page(&console, (page, &caller), &view, (Sight::Masked, None)).await;
-    }
-    let look = PersonalDataRevealed {
-        what: Revealed::Account,
-        kind: view.kind.as_str().to_owned(),
-        event: None,
-        reason: reason.to_owned(),
-    };
-    event::tell(&console, &caller.ctx, About::account(id, 0), look).await?;
-    account_page(&console, (page, &caller), &view, (Sight::Whole, None)).await
+    reveal_act(id).carry_out(asked, &form, act).await
 }

@@ -18,10 +18,9 @@ use super::proof::Drawn;
 use super::{
     Asked, Line, Shown, Wanted, actor, capitalised, sealed_fields, spoken, tone, with_unit,
 };
-use crate::confirm::Act;
+use crate::confirm::{Act, Reason};
 use crate::desk::Desk;
 use crate::events::{PersonalDataRevealed, Revealed};
-use crate::form::Reason;
 use crate::room::Console;
 use crate::sight::Sight;
 use crate::told;
@@ -292,26 +291,26 @@ async fn reveal(
     Form(form): Form<Reason>,
 ) -> Result<Response, Problem> {
     let desk = Desk::of(&caller);
-    let reason = match form.given() {
-        Ok(reason) => reason,
-        Err(problem) => return reveal_act(id).ask_again((page, desk), problem, &form.reason),
+    let asked = (page.clone(), desk.clone());
+    let act = async |reason: &str| {
+        let event = console.spine().event(id).await?;
+        if !matches!(event.sealed, Opened::Whole(_)) {
+            return event_page(&console, (page, desk, &caller.ctx), &event, Sight::Masked).await;
+        }
+        let about = match event.account() {
+            Some(account) => About::thing_of(account, "event", *id.as_bytes(), 0),
+            None => About::house("event", *id.as_bytes(), 0),
+        };
+        let told = PersonalDataRevealed {
+            what: Revealed::Event,
+            kind: event.kind.clone(),
+            event: Some(id),
+            reason: reason.to_owned(),
+        };
+        tell(&console, &caller.ctx, about, told).await?;
+        event_page(&console, (page, desk, &caller.ctx), &event, Sight::Whole).await
     };
-    let event = console.spine().event(id).await?;
-    if !matches!(event.sealed, Opened::Whole(_)) {
-        return event_page(&console, (page, desk, &caller.ctx), &event, Sight::Masked).await;
-    }
-    let about = match event.account() {
-        Some(account) => About::thing_of(account, "event", *id.as_bytes(), 0),
-        None => About::house("event", *id.as_bytes(), 0),
-    };
-    let told = PersonalDataRevealed {
-        what: Revealed::Event,
-        kind: event.kind.clone(),
-        event: Some(id),
-        reason: reason.to_owned(),
-    };
-    tell(&console, &caller.ctx, about, told).await?;
-    event_page(&console, (page, desk, &caller.ctx), &event, Sight::Whole).await
+    reveal_act(id).carry_out(asked, &form, act).await
 }
 
 /// Tells of a look, before anything is shown (C2).

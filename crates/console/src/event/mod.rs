@@ -8,11 +8,10 @@ use kernel::{AccountId, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 use spine::{EventFilter, Opened, Recorded};
-use web::Problem;
+use web::{Problem, wrong_field};
 
 pub(crate) use http::{file, routes, tell};
 
-use crate::form::wrong_field;
 use crate::room::Console;
 use crate::sight::Sight;
 use crate::told;

@@ -185,6 +185,35 @@ testkit::on_both! { ROOMS;
         assert!(rules.body.contains("stuffing client"));
     }
 
+    // C3
+    async fn an_application_is_decided(world: &testkit::World) {
+        let house = House::new(world);
+        let mara = house.applied("mara@example.test", AccountKind::Influencer).await;
+        let teo = house.applied("teo@example.test", AccountKind::Wholesaler).await;
+        let mut support = house.operator(&[StaffRole::Support]).await;
+        let list = "/console/applications";
+        let page = support.get(list).await.expect(StatusCode::OK);
+        assert!(page.body.contains(&mara.to_string()) && page.body.contains("<td>influencer</td>"));
+        let approve = format!("{list}/{mara}/approve");
+        let none = support.submit(&approve, &approve, &[("reason", "")]).await;
+        assert_eq!(none.status, StatusCode::UNPROCESSABLE_ENTITY);
+        let done = support.submit(&approve, &approve, &[("reason", "a contract")]).await;
+        assert_eq!(done.location(), "/console/applications?notice=approved");
+        let decline = format!("{list}/{teo}/decline");
+        let done = support.submit(&decline, &decline, &[("reason", "none of ours")]).await;
+        assert_eq!(done.location(), "/console/applications?notice=declined");
+        let kind = async |id| house.identity.account(id).await.unwrap().kind;
+        assert_eq!(kind(mara).await, AccountKind::Influencer);
+        assert_eq!(kind(teo).await, AccountKind::Customer);
+        let told = house.events("identity.application_decided").await;
+        assert_eq!(told.len(), 2);
+        assert_eq!(told[0].actor_kind, "operator");
+        // what is decided is decided
+        let again = support.submit(&decline, &decline, &[("reason", "again")]).await;
+        assert_eq!(again.status, StatusCode::CONFLICT);
+        assert!(support.get(list).await.body.contains("Nothing waits"));
+    }
+
     async fn keys_are_shown_once_and_revoked(world: &testkit::World) {
         let house = House::new(world);
         let mut admin = house.operator(&[StaffRole::Admin]).await;

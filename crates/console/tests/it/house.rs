@@ -8,8 +8,8 @@ use axum::Router;
 use console::{Console, OperatorCallers};
 use http::StatusCode;
 use identity::{
-    AccountKind, Client as With, Identity, IdentityConfig, OpenAccount, Opened, PasswordConfig,
-    SignIn, StaffRole,
+    AccountKind, Client as With, Identity, IdentityConfig, OpenAccount, Opened, Outbox,
+    PasswordConfig, SignIn, SignUp, StaffRole, VerifyEmail,
 };
 use kernel::{AccountId, Actor, Clock, Ctx, Entropy, Secret};
 use spine::{EventFilter, EventSpec, Recorded};
@@ -95,6 +95,21 @@ impl<'a> House<'a> {
         self.identity.open_account(&ctx, command).await.expect("opened")
     }
 
+    /// Somebody who signed up to be of this kind, and chose a password behind the mailed link.
+    pub(crate) async fn applied(&self, email: &str, kind: AccountKind) -> AccountId {
+        let command = SignUp { kind, email: email.to_owned(), name: "Mara".to_owned() };
+        self.identity.sign_up(&self.ctx(), command).await.expect("signed up");
+        let outbox = Outbox::default();
+        self.identity.deliver(&self.ctx(), &outbox).await.expect("delivered");
+        let letters = outbox.letters();
+        let text = &letters.first().expect("a letter").mail.text;
+        let (_, rest) = text.split_once("?token=").expect("a link");
+        let secret = Secret::new(rest.split_whitespace().next().expect("a secret").to_owned());
+        let password = Secret::new(PASSWORD.to_owned());
+        let command = VerifyEmail { secret, password };
+        self.identity.verify_email(&self.ctx(), command).await.expect("verified")
+    }
+
     pub(crate) async fn customer(&self, email: &str) -> AccountId {
         self.person(AccountKind::Customer, email, &[]).await
     }
@@ -110,7 +125,7 @@ impl<'a> House<'a> {
 
     pub(crate) async fn sign_in_by(&self, ctx: &Ctx, email: &str, with: With) -> Opened {
         let password = Secret::new(PASSWORD.to_owned());
-        let command = SignIn { email: email.to_owned(), password, client: with };
+        let command = SignIn { email: email.to_owned(), password, client: with, device: None };
         self.identity.sign_in(ctx, command).await.expect("signed in")
     }
 
@@ -123,6 +138,7 @@ impl<'a> House<'a> {
                 email: format!("person{number}@example.test"),
                 password: Secret::new("a wrong password".to_owned()),
                 client: With::Browser,
+                device: None,
             };
             let refused = self.identity.sign_in(&ctx, command).await;
             assert!(refused.is_err());
@@ -161,6 +177,18 @@ impl<'a> House<'a> {
         events
     }
 
+    /// What the console's listener serves, pages and APIs.
+    pub(crate) fn assembled(&self) -> web::api::Assembled {
+        let routes = [
+            console::routes(self.console.clone()),
+            identity::operator_routes(self.identity.clone()),
+            access::operator_routes(self.access.clone()),
+            watch::routes(self.watch.clone()),
+            web::assets::routes(),
+        ];
+        web::api::assemble("test", "0", routes).expect("operations with words")
+    }
+
     /// The console as it is served.
     pub(crate) fn router(&self) -> Router {
         let app = App::new(
@@ -170,9 +198,7 @@ impl<'a> House<'a> {
             Csrf::new(&Secret::new([7; 32])),
             Site::console("Lantern Market", URL),
         );
-        let routes = [console::routes(self.console.clone()), web::assets::routes()];
-        let assembled = web::api::assemble("test", "0", routes).expect("operations with words");
-        web::serve_stack(assembled.router, app)
+        web::serve_stack(self.assembled().router, app)
     }
 
     /// A browser before the console.

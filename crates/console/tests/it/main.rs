@@ -12,3 +12,4 @@ mod audit;
 mod doors;
 mod events;
 mod house;
+mod proof;

@@ -12,7 +12,7 @@ use crate::password::store as password;
 use crate::refresh::store as refresh;
 use crate::room::Identity;
 use crate::session::{EndReason, store as session};
-use crate::{events, ticket};
+use crate::{application, events, ticket};
 
 /// The owner asks to be erased, and proves the password once more.
 #[derive(Debug)]
@@ -63,6 +63,7 @@ impl Identity {
         self.vault().resolve(&[Subject::Account(id), Subject::Day(ctx.now.day())]).await?;
         let email = self.open_email(row)?;
         transact!(self.spine(), ctx, tx => {
+            let before = self.administrators(&mut tx, row.kind).await?;
             let all = (id, Which::All);
             let ended = self.end_all(&mut tx, ctx, all, EndReason::Erased).await?;
             let blanked = tx.change_one(&store::BLANK, args![id.as_bytes(), ctx.now]).await?;
@@ -70,7 +71,7 @@ impl Identity {
                 // Another call was faster; its commit tells of it.
                 return Ok(());
             }
-            self.keep_an_administrator(&mut tx, row).await?;
+            self.keep_an_administrator(&mut tx, before).await?;
             delete_rows(&mut tx, id).await?;
             // Nobody is written to whose address was never verified: it may be a stranger's.
             let verified = row.state != AccountState::Unverified;
@@ -86,7 +87,9 @@ impl Identity {
 
 /// The rows of tables that declare `erase = delete`.
 async fn delete_rows(tx: &mut Tx, id: AccountId) -> Result<(), Error> {
-    for fact in [&password::ERASE, &ticket::ERASE, &refresh::ERASE, &session::ERASE] {
+    for fact in
+        [&password::ERASE, &ticket::ERASE, &refresh::ERASE, &session::ERASE, &application::ERASE]
+    {
         tx.change(fact, args![id.as_bytes()]).await?;
     }
     for upkeep in [&session::ERASE_USE, &mail::ERASE] {

@@ -8,15 +8,19 @@ use kernel::{Secret, SessionId, Timestamp};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::{App, Caller, Form, Json, Page, Problem, Query, Shape, Wrong, html, html_with};
+use web::{
+    App, Caller, Form, Json, Nothing, Page, Problem, Query, Shape, Wrong, html, html_with, next_or,
+    see_other,
+};
 
 use super::{AccountView, EraseAccount, Rename};
+use crate::application::ApplicationState;
+use crate::cookies::{sign_in_cookies, sign_out_cookies};
 use crate::error::Error;
-use crate::form::{next_or, see_other, sign_out_cookies};
 use crate::password::{ChangePassword, ConfirmPassword};
+use crate::refresh::http::TokensView;
 use crate::room::Identity;
 use crate::session::{EndReason, SessionView};
-use crate::sign_in::http::Nothing;
 
 pub(crate) fn routes() -> OpenApiRouter<Identity> {
     OpenApiRouter::new()
@@ -46,6 +50,8 @@ struct AccountPage {
     page: Page,
     notice: Option<&'static str>,
     account: AccountView,
+    /// What it applied to be, in words, while nobody decided.
+    applied: Option<String>,
     devices: Vec<Device>,
     // Named unlike the parameters of the page's macros, which would hide them.
     wrong_name: Wrong,
@@ -127,7 +133,7 @@ struct ConfirmFields {
 #[derive(Deserialize)]
 struct ConfirmQuery {
     #[serde(default)]
-    next: Option<String>,
+    next: String,
 }
 
 /// The present password, for an act that asks for it.
@@ -163,10 +169,13 @@ fn notice(code: Option<&str>) -> Option<&'static str> {
 
 async fn account(room: &Identity, caller: &Caller, page: Page) -> Result<AccountPage, Problem> {
     let account = room.account(caller.account).await?;
+    let asked = room.application(caller.account).await?;
+    let waiting = asked.filter(|asked| asked.state == ApplicationState::Open);
     let sessions = room.sessions(&caller.ctx, caller.account, Some(caller.session)).await?;
     Ok(AccountPage {
         page: page.titled("Your account", Shape::Medium),
         notice: None,
+        applied: waiting.map(|asked| asked.kind.to_string()),
         account,
         devices: sessions.into_iter().map(Device::of).collect(),
         wrong_name: Wrong::default(),
@@ -234,6 +243,7 @@ async fn name_form(
 )]
 async fn password_form(
     State(room): State<Identity>,
+    app: App,
     caller: Caller,
     page: Page,
     Form(fields): Form<PasswordFields>,
@@ -245,7 +255,10 @@ async fn password_form(
         new: fields.password,
     };
     match room.change_password(&caller.ctx, command).await {
-        Ok(()) => Ok(see_other("/auth/account?notice=password")),
+        Ok(renewed) => {
+            let cookies = sign_in_cookies(&app, &caller.ctx, &renewed.opened)?;
+            Ok((cookies, see_other("/auth/account?notice=password")).into_response())
+        }
         Err(error) => again((&room, &caller, page), Section::Password, error).await,
     }
 }
@@ -327,9 +340,9 @@ async fn delete_form(
     }
 }
 
-fn confirm(page: Page, next: Option<&str>) -> ConfirmPage {
+fn confirm(page: Page, next: &str) -> ConfirmPage {
     let page = page.titled("Enter your password", Shape::Narrow);
-    ConfirmPage { page, wrong: Wrong::default(), next: next_or(next, "/auth/account") }
+    ConfirmPage { page, wrong: Wrong::default(), next: next_or(next, "/", "/auth/account") }
 }
 
 /// The page that asks for the password once more.
@@ -344,7 +357,7 @@ async fn confirm_page(
     page: Page,
     Query(query): Query<ConfirmQuery>,
 ) -> Result<Response, Problem> {
-    html(&confirm(page, query.next.as_deref()))
+    html(&confirm(page, &query.next))
 }
 
 /// Proves the password once more.
@@ -355,6 +368,7 @@ async fn confirm_page(
 )]
 async fn confirm_form(
     State(room): State<Identity>,
+    app: App,
     caller: Caller,
     page: Page,
     Form(fields): Form<ConfirmFields>,
@@ -365,10 +379,14 @@ async fn confirm_form(
         password: fields.password,
     };
     match room.confirm_password(&caller.ctx, command).await {
-        Ok(()) => Ok(see_other(&next_or(Some(&fields.next), "/auth/account"))),
+        Ok(renewed) => {
+            let cookies = sign_in_cookies(&app, &caller.ctx, &renewed.opened)?;
+            let on = see_other(&next_or(&fields.next, "/", "/auth/account"));
+            Ok((cookies, on).into_response())
+        }
         Err(error) => {
             let (status, wrong) = Wrong::shown(error)?;
-            html_with(status, &ConfirmPage { wrong, ..confirm(page, Some(&fields.next)) })
+            html_with(status, &ConfirmPage { wrong, ..confirm(page, &fields.next) })
         }
     }
 }
@@ -407,27 +425,35 @@ async fn delete_json(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Puts a new password in the place of the old one; the other devices are signed out.
+/// Puts a new password in the place of the old one; every session ends, and this one goes on as its
+/// successor: an app gets new tokens, a browser a new cookie.
 #[utoipa::path(
     put, path = "/v1/account/password", operation_id = "identity.change_password",
     tag = "identity", request_body = ChangeBody,
     responses(
-        (status = 204, description = "Changed"),
+        (status = 200, description = "Changed; an app's new tokens", body = TokensView),
+        (status = 204, description = "Changed; a browser's new cookie"),
         (status = 422, description = "A password is wrong or not taken", body = web::Document),
     ),
     extensions(("x-effect" = json!("fact")), ("x-access" = json!("session")))
 )]
 async fn password_json(
     State(room): State<Identity>,
+    app: App,
     caller: Caller,
     Json(body): Json<ChangeBody>,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     let command = ChangePassword {
         account: caller.account,
         session: caller.session,
         old: body.old,
         new: body.password,
     };
-    room.change_password(&caller.ctx, command).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let renewed = room.change_password(&caller.ctx, command).await?;
+    if let Some(refresh) = renewed.refresh {
+        let tokens = room.tokens_of(&caller.ctx, renewed.opened.session, refresh).await?;
+        return Ok(Json::<_>(TokensView::of(&caller.ctx, &tokens)).into_response());
+    }
+    let cookies = sign_in_cookies(&app, &caller.ctx, &renewed.opened)?;
+    Ok((cookies, StatusCode::NO_CONTENT).into_response())
 }

@@ -18,9 +18,8 @@ use crate::email::Email;
 use crate::error::Error;
 use crate::room::Identity;
 use crate::sealed::Cell;
-use crate::word::words;
 
-words! {
+spine::words! {
     /// What sort of person has the account. A person who is two has two accounts.
     pub AccountKind {
         /// Buys.
@@ -34,7 +33,7 @@ words! {
     }
 }
 
-words! {
+spine::words! {
     /// What one of the staff may do.
     pub StaffRole {
         /// Everything, also to give roles.
@@ -50,7 +49,7 @@ words! {
     }
 }
 
-words! {
+spine::words! {
     /// Where an account is in its life.
     pub AccountState {
         /// Opened, its e-mail address not yet verified: nobody can sign in.

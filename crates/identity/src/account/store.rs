@@ -1,10 +1,9 @@
 //! The SQL of accounts.
 
 use kernel::{AccountId, Timestamp};
-use spine::{FromRow, Row, StoreError};
+use spine::{FromRow, Row, StoreError, word_of};
 
 use super::{AccountKind, AccountState};
-use crate::sealed::word_of;
 
 spine::sql! {
     read FIND =
@@ -63,6 +62,15 @@ spine::sql! {
     fact ASK_AGAIN in identity_account =
         "UPDATE identity_account SET fresh_after = $2, version = version + 1 \
          WHERE id = $1 AND state = 'active' AND fresh_after < $2 RETURNING id, version";
+    /// Makes a customer what an operator approved.
+    fact BECOME in identity_account =
+        "UPDATE identity_account SET kind = $2, version = version + 1 \
+         WHERE id = $1 AND kind = 'customer' AND state = 'active' RETURNING id, version";
+    /// Holds the turn until the commit: whoever comes at the same moment waits, and then sees what
+    /// was decided.
+    upkeep TAKE_TURN in identity_turn =
+        "INSERT INTO identity_turn (name, taken) VALUES ($1, 1) \
+         ON CONFLICT (name) DO UPDATE SET taken = identity_turn.taken + 1";
     fact BLANK in identity_account =
         "UPDATE identity_account SET state = 'erased', roles = '', email_index = NULL, \
          email_sealed = NULL, name_sealed = NULL, external_index = NULL, external_sealed = NULL, \
@@ -96,8 +104,8 @@ impl FromRow for Account {
     fn from_row(row: &Row) -> Result<Self, StoreError> {
         Ok(Self {
             id: AccountId::from_bytes(row.id16("id")?),
-            kind: word_of(row, "kind", AccountKind::parse)?,
-            state: word_of(row, "state", AccountState::parse)?,
+            kind: word_of(row, "kind")?,
+            state: word_of(row, "state")?,
             roles: row.text("roles")?,
             epoch: row.int("epoch")?,
             email_sealed: row.opt_bytes("email_sealed")?,

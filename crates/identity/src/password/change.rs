@@ -1,7 +1,8 @@
-//! A password becomes another inside a session, or is proved again there.
+//! A password becomes another inside a session, or is proved again there. Either way the session
+//! goes on as its successor.
 //!
 //! Both have a budget of their own, so that guesses from outside never keep the owner from acting
-//! inside a session that lives.
+//! inside a session that lives; a wrong one is told like a sign-in that was refused.
 
 use kernel::{AccountId, Ctx, Secret, SessionId};
 use spine::{About, args, transact};
@@ -13,14 +14,14 @@ use crate::error::Error;
 use crate::events;
 use crate::mail::Letter;
 use crate::room::Identity;
-use crate::session::{EndReason, store as session};
+use crate::session::{Client, EndReason, Renewed, store as session};
 
 /// Another password, by its owner.
 #[derive(Debug)]
 pub struct ChangePassword {
     /// The account.
     pub account: AccountId,
-    /// The session in which the person sits: it stays.
+    /// The session in which the person sits.
     pub session: SessionId,
     /// The present password.
     pub old: Secret<String>,
@@ -43,6 +44,7 @@ pub struct ConfirmPassword {
 struct Proved {
     account: account::Account,
     version: i64,
+    client: Client,
 }
 
 impl Identity {
@@ -57,63 +59,89 @@ impl Identity {
         let bucket = self.bucket("prove", session.as_bytes(), self.config().attempts.session);
         self.charge(ctx, &[bucket]).await?;
         let mut read = self.spine().read().await?;
+        let live: Option<session::Live> =
+            read.maybe(&session::LIVE_BY_ID, args![session.as_bytes(), ctx.now]).await?;
         let account: Option<account::Account> =
             read.maybe(&account::FIND, args![id.as_bytes()]).await?;
         let stored: Option<store::Stored> = read.maybe(&store::FIND, args![id.as_bytes()]).await?;
         drop(read);
+        let live = live.filter(|session::Live(live)| live.account == id);
+        let client = live.ok_or(Error::SessionEnded)?.0.client;
         let (account, stored) = account.zip(stored).ok_or(Error::NotFound)?;
         self.resolve_account(id).await?;
         let hash = self.open_hash(id, &stored.hash_sealed)?;
         if !self.hasher().verify(&typed, &hash).await?.right {
+            self.tell_refused(ctx, (id, session), client).await?;
             return Err(Error::PasswordWrong { field });
         }
         self.give_back(&[bucket]).await?;
-        Ok(Proved { account, version: stored.version })
+        Ok(Proved { account, version: stored.version, client })
     }
 
-    /// Puts a new password in the place of the old one; every other session of the account ends.
+    async fn tell_refused(
+        &self,
+        ctx: &Ctx,
+        (id, session): (AccountId, SessionId),
+        client: Client,
+    ) -> Result<(), Error> {
+        transact!(self.spine(), ctx, tx => {
+            let about = About::thing_of(id, "session", *session.as_bytes(), 0);
+            tx.emit(about, events::PasswordRefused { client, session })?;
+            Ok::<_, Error>(())
+        })
+    }
+
+    /// Puts a new password in the place of the old one; every session of the account ends, and the
+    /// person goes on in the successor of the one in which this was done.
     ///
     /// # Errors
     /// [`Error::PasswordWrong`], [`Error::Invalid`] for a new one that is not taken,
     /// [`Error::Limited`] after too many tries.
-    pub async fn change_password(&self, ctx: &Ctx, command: ChangePassword) -> Result<(), Error> {
+    pub async fn change_password(
+        &self,
+        ctx: &Ctx,
+        command: ChangePassword,
+    ) -> Result<Renewed, Error> {
         let ChangePassword { account: id, session, old, new } = command;
         let proved = self.prove(ctx, (id, session), ("old", &old)).await?;
         let email = self.open_email(&proved.account)?.ok_or(Error::NotFound)?;
         let chosen = self.choose(&new, &email)?;
         let hash = self.hasher().hash(ctx, &chosen).await?;
-        transact!(self.spine(), ctx, tx => {
+        let renewed = transact!(self.spine(), ctx, tx => {
             let at = (id, proved.version);
             if !self.replace_hash(&mut tx, ctx, at, &hash).await? {
                 return Err(Error::PasswordWrong { field: "old" });
             }
-            let which = Which::AllBut(session);
             let reason = EndReason::PasswordChanged;
+            let renewed = self.renew(&mut tx, ctx, (id, session), reason).await?;
+            let which = Which::AllBut(renewed.opened.session);
             let ended = self.end_all(&mut tx, ctx, (id, which), reason).await?;
             let how = events::PasswordChange::Changed;
             tx.emit(About::account(id, 0), events::PasswordChanged { how, ended })?;
             self.write(&mut tx, ctx, (id, &email), Letter::PasswordChanged).await?;
-            Ok::<_, Error>(())
+            Ok::<_, Error>(renewed)
         })?;
         self.mail_waits().notify_one();
-        Ok(())
+        Ok(renewed)
     }
 
-    /// Proves the password again: the session counts as fresh from now on.
+    /// Proves the password again: the successor of the session counts as fresh.
     ///
     /// # Errors
     /// [`Error::PasswordWrong`], [`Error::Limited`] after too many tries.
-    pub async fn confirm_password(&self, ctx: &Ctx, command: ConfirmPassword) -> Result<(), Error> {
-        let ConfirmPassword { account: id, session, password } = command;
-        self.prove(ctx, (id, session), ("password", &password)).await?;
+    pub async fn confirm_password(
+        &self,
+        ctx: &Ctx,
+        command: ConfirmPassword,
+    ) -> Result<Renewed, Error> {
+        let ConfirmPassword { account: id, session: before, password } = command;
+        let client = self.prove(ctx, (id, before), ("password", &password)).await?.client;
         transact!(self.spine(), ctx, tx => {
-            let row = args![session.as_bytes(), ctx.now];
-            if tx.change_one(&session::PROVE, row).await?.is_none() {
-                return Err(Error::SessionEnded);
-            }
-            let about = About::thing_of(id, "session", *session.as_bytes(), 0);
-            tx.emit(about, events::PasswordConfirmed { session })?;
-            Ok::<_, Error>(())
+            let renewed = self.renew(&mut tx, ctx, (id, before), EndReason::Renewed).await?;
+            let session = renewed.opened.session;
+            let about = About::thing_of(id, "session", *session.as_bytes(), 1);
+            tx.emit(about, events::PasswordConfirmed { client, session, before })?;
+            Ok::<_, Error>(renewed)
         })
     }
 

@@ -2,19 +2,18 @@
 
 use askama::Template;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use kernel::Secret;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::{Form, Json, Page, Problem, Query, Shape, Visit, Wrong, html, html_with};
+use web::{App, Form, Json, Page, Problem, Query, Shape, Visit, Wrong, html, html_with, see_other};
 
 use super::{ForgotPassword, ResetPassword};
-use crate::error::Error;
-use crate::form::see_other;
+use crate::cookies::device_cookie;
 use crate::room::Identity;
-use crate::sign_up::http::{Accepted, LinkQuery};
+use crate::sign_up::http::{Accepted, LinkBody, LinkQuery, kept};
 
 pub(crate) fn routes() -> OpenApiRouter<Identity> {
     OpenApiRouter::new()
@@ -47,18 +46,6 @@ struct ResetPage {
 struct ForgotBody {
     /// The address.
     email: String,
-}
-
-/// A new password for a mailed link.
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct ResetBody {
-    /// The link's `token`.
-    #[schema(value_type = String)]
-    token: Secret<String>,
-    /// The new password: 10 to 128 characters.
-    #[schema(value_type = String, format = Password)]
-    password: Secret<String>,
 }
 
 fn forgot(page: Page) -> ForgotPage {
@@ -107,7 +94,7 @@ async fn forgot_form(
 #[utoipa::path(
     get, path = "/auth/reset", operation_id = "identity.reset_page", tag = "identity",
     params(("token" = String, Query, description = "The link's secret")),
-    responses((status = 200, description = "The page"), (status = 422, description = "Too old")),
+    responses((status = 200, description = "The page"), (status = 400, description = "Too old")),
     extensions(("x-effect" = json!("none")), ("x-access" = json!("public")))
 )]
 async fn reset_page(
@@ -133,17 +120,23 @@ async fn reset_page(
 )]
 async fn reset_form(
     State(room): State<Identity>,
+    app: App,
     Visit(ctx): Visit,
     page: Page,
-    Form(body): Form<ResetBody>,
+    Form(body): Form<LinkBody>,
 ) -> Result<Response, Problem> {
-    let ResetBody { token, password } = body;
+    let LinkBody { token, password } = body;
     let again = token.expose().clone();
     match room.reset_password(&ctx, ResetPassword { secret: token, password }).await {
-        Ok(_) => Ok(see_other("/auth/sign-in?notice=reset")),
+        Ok(id) => {
+            let on = see_other("/auth/sign-in?notice=reset");
+            // Whoever reads the mailbox is no stranger, whatever strangers guess meanwhile.
+            let Some(email) = room.account(id).await?.email else { return Ok(on) };
+            let known = device_cookie(&app, &room.device_token(&ctx, &email)?)?;
+            Ok((known, on).into_response())
+        }
         Err(error) => {
-            // A link that is spent asks for no password any more.
-            let token = if matches!(error, Error::LinkSpent) { String::new() } else { again };
+            let token = kept(&error, again);
             let (status, wrong) = Wrong::shown(error)?;
             html_with(status, &ResetPage { wrong, ..reset(page, token) })
         }
@@ -172,7 +165,7 @@ async fn forgot_json(
 /// Sets a new password by the secret of a mailed link; every session of the account ends.
 #[utoipa::path(
     post, path = "/v1/reset-password", operation_id = "identity.reset_password", tag = "identity",
-    request_body = ResetBody,
+    request_body = LinkBody,
     responses(
         (status = 204, description = "Changed"),
         (status = 400, description = "The link is used or too old", body = web::Document),
@@ -183,9 +176,9 @@ async fn forgot_json(
 async fn reset_json(
     State(room): State<Identity>,
     Visit(ctx): Visit,
-    Json(body): Json<ResetBody>,
+    Json(body): Json<LinkBody>,
 ) -> Result<StatusCode, Problem> {
-    let ResetBody { token, password } = body;
+    let LinkBody { token, password } = body;
     room.reset_password(&ctx, ResetPassword { secret: token, password }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

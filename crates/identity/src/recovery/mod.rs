@@ -40,7 +40,7 @@ impl Identity {
     /// often.
     pub async fn forgot_password(&self, ctx: &Ctx, command: ForgotPassword) -> Result<(), Error> {
         let email = Email::parse(&command.email)?;
-        let client = self.client_bucket(ctx, "open", self.config().attempts.open);
+        let client = self.client_bucket(ctx, "open", &[], self.config().attempts.open);
         self.charge(ctx, &[client]).await?;
         let mut read = self.spine().read().await?;
         let known: Option<account::Account> =

@@ -28,9 +28,17 @@ pub(crate) struct TokensView {
     refresh_token: String,
     /// The session that both belong to.
     session: SessionId,
+    /// After a sign-in: keep it, and send it with the next sign-in on this device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
 }
 
 impl TokensView {
+    /// With the token by which the account knows the device.
+    pub(crate) fn with_device(self, token: &Secret<String>) -> Self {
+        Self { device: Some(token.expose().clone()), ..self }
+    }
+
     pub(crate) fn of(ctx: &Ctx, tokens: &AppTokens) -> Self {
         Self {
             access_token: tokens.access.token.clone(),
@@ -38,6 +46,7 @@ impl TokensView {
             expires_in: tokens.access.expires.since(ctx.now).as_secs(),
             refresh_token: tokens.refresh.expose().clone(),
             session: tokens.session,
+            device: None,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::account::{AccountKind, store::Account};
 use crate::error::Error;
 use crate::events;
 use crate::room::Identity;
-use crate::session::{Client, EndReason, Opened};
+use crate::session::{EndReason, Opened, Opening};
 use crate::ticket::secret_hash;
 use policy::{Fate, Shown, Standing, judge, mac_input};
 use store::Family;
@@ -64,8 +64,9 @@ impl Identity {
         tx: &mut Tx,
         ctx: &Ctx,
         account: &Account,
+        opening: Opening,
     ) -> Result<Option<(Opened, Secret<String>)>, Error> {
-        let Some(opened) = self.open_session(tx, ctx, account, Client::App).await? else {
+        let Some(opened) = self.open_session(tx, ctx, account, opening).await? else {
             return Ok(None);
         };
         let nonce = ctx.random::<16>();
@@ -81,6 +82,17 @@ impl Identity {
         ];
         tx.change(&store::OPEN, row).await?;
         Ok(Some((opened, first.text)))
+    }
+
+    /// A signed token beside the first refresh token of a session that was just opened.
+    pub(crate) async fn tokens_of(
+        &self,
+        ctx: &Ctx,
+        session: SessionId,
+        refresh: Secret<String>,
+    ) -> Result<AppTokens, Error> {
+        let access = self.mint_for_id(ctx, session).await?.ok_or(Error::SignInRefused)?;
+        Ok(AppTokens { access, refresh, session })
     }
 
     /// Trades a refresh token for its successor and a new signed token.

@@ -1,10 +1,9 @@
 //! The SQL of refresh families: one row each, replaced by compare-and-set on its generation.
 
 use kernel::{AccountId, SessionId, Timestamp};
-use spine::{FromRow, Row, StoreError};
+use spine::{FromRow, Row, StoreError, word_of};
 
 use crate::account::AccountKind;
-use crate::sealed::word_of;
 
 spine::sql! {
     /// A family with whether its session and account still live.
@@ -56,7 +55,7 @@ impl FromRow for Family {
             rotated_at: row.time("rotated_at")?,
             idle_until: row.time("idle_until")?,
             ends_at: row.time("ends_at")?,
-            kind: word_of(row, "kind", AccountKind::parse)?,
+            kind: word_of(row, "kind")?,
             live: row.flag("live")?,
         })
     }

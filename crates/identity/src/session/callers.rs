@@ -2,12 +2,13 @@
 
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use kernel::{Actor, Ctx};
+use kernel::{Actor, Ctx, Secret};
 use spine::BoxFuture;
-use web::{App, Caller, Callers, Problem, Service, cookie};
+use web::{App, Caller, Callers, Problem, Proven, Service, cookie};
 
-use super::{Client, LiveSession, SESSION_COOKIE};
+use super::{Client, LiveSession, Opened, SESSION_COOKIE};
 use crate::error::Error;
+use crate::password::ConfirmPassword;
 use crate::room::Identity;
 
 /// The session part of [`Callers`]; service keys are another room's.
@@ -32,15 +33,40 @@ fn bearer_of(parts: &Parts) -> Option<&str> {
     ours.then_some(token)
 }
 
-fn caller(live: LiveSession, visit: &Ctx) -> Caller {
-    let actor = Actor::Account { id: live.account, session: Some(live.id) };
-    Caller {
-        ctx: visit.acted_by(actor),
-        account: live.account,
-        session: live.id,
-        kind: live.kind.as_str().to_owned(),
-        roles: live.roles.iter().map(|role| role.as_str().to_owned()).collect(),
-        auth_time: live.auth_at,
+impl Identity {
+    /// A live session as pages and APIs know it.
+    #[must_use]
+    pub fn caller(&self, live: &LiveSession, visit: &Ctx) -> Caller {
+        Caller {
+            ctx: visit.acted_by(Actor::Account { id: live.account, session: Some(live.id) }),
+            account: live.account,
+            session: live.id,
+            kind: live.kind.as_str().to_owned(),
+            roles: live.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+            auth_time: live.auth_at,
+            fresh: self.is_fresh(visit, live),
+        }
+    }
+
+    /// Proves the password of a caller once more; what follows is done in the successor of the
+    /// session (I8).
+    ///
+    /// # Errors
+    /// As [`Identity::confirm_password`].
+    pub async fn prove_caller(
+        &self,
+        caller: &Caller,
+        password: &Secret<String>,
+    ) -> Result<Proven, Error> {
+        let (account, session) = (caller.account, caller.session);
+        let command = ConfirmPassword { account, session, password: password.clone() };
+        let Opened { session, secret, ends_at, .. } =
+            self.confirm_password(&caller.ctx, command).await?.opened;
+        let actor = Actor::Account { id: account, session: Some(session) };
+        let ctx = caller.ctx.acted_by(actor);
+        let auth_time = ctx.now;
+        let caller = Caller { ctx, session, auth_time, fresh: true, ..caller.clone() };
+        Ok(Proven { caller, secret, ends_at })
     }
 }
 
@@ -55,7 +81,7 @@ impl SessionCallers {
             }
             (None, None) => None,
         };
-        Ok(live.map(|live| caller(live, visit)))
+        Ok(live.map(|live| self.0.caller(&live, visit)))
     }
 }
 
@@ -74,5 +100,13 @@ impl Callers for SessionCallers {
         _visit: &'a Ctx,
     ) -> BoxFuture<'a, Result<Option<Service>, Problem>> {
         Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn prove<'a>(
+        &'a self,
+        caller: &'a Caller,
+        password: &'a Secret<String>,
+    ) -> BoxFuture<'a, Result<Proven, Problem>> {
+        Box::pin(async move { Ok(self.0.prove_caller(caller, password).await?) })
     }
 }

@@ -7,6 +7,7 @@
 mod callers;
 pub(crate) mod http;
 mod policy;
+mod renew;
 pub(crate) mod store;
 mod token;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use spine::{About, Place, Tx, args, transact};
 
 pub use callers::SessionCallers;
+pub use renew::Renewed;
 pub use token::{Claims, TOKEN_COOKIE};
 
 use crate::account::{self, AccountKind, store::Account};
@@ -26,14 +28,13 @@ use crate::events;
 use crate::room::Identity;
 use crate::sealed::Cell;
 use crate::ticket::secret_hash;
-use crate::word::words;
 
 /// The cookie that holds a browser session's secret.
 pub const SESSION_COOKIE: &str = "__Host-stagedoor";
 /// The longest cookie value that is looked at, bytes: 32 bytes in base64url are 43.
 const SECRET_CHARS: usize = 43;
 
-words! {
+spine::words! {
     /// What signed in.
     pub Client {
         /// A browser, with a cookie.
@@ -45,7 +46,7 @@ words! {
     }
 }
 
-words! {
+spine::words! {
     /// Why a session ended.
     pub EndReason {
         /// Its owner signed out.
@@ -68,6 +69,8 @@ words! {
         Revoked = "revoked",
         /// The person was erased.
         Erased = "erased",
+        /// The password was proved in it, and its successor goes on.
+        Renewed = "renewed",
     }
 }
 
@@ -128,6 +131,15 @@ pub struct Opened {
     pub ends_at: Timestamp,
 }
 
+/// How a session is to be opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening {
+    /// What signs in.
+    pub client: Client,
+    /// The end of the session, whatever is done with it.
+    pub ends_at: Timestamp,
+}
+
 /// Where a session signed in from, as its owner sees it. Sealed.
 #[derive(Debug, Serialize, Deserialize)]
 struct SignedInFrom {
@@ -138,6 +150,12 @@ struct SignedInFrom {
 const ORIGIN: Cell = Cell { table: "identity_session", column: "origin_sealed" };
 
 impl Identity {
+    /// The opening of a new sign-in of this kind of account.
+    pub(crate) fn opening(&self, ctx: &Ctx, kind: AccountKind, client: Client) -> Opening {
+        let ends_at = ctx.now.plus(self.config().session.life(kind).absolute());
+        Opening { client, ends_at }
+    }
+
     /// Opens a session inside a transaction. None where the account was locked, erased, or given
     /// another password since `account` was read.
     pub(crate) async fn open_session(
@@ -145,11 +163,10 @@ impl Identity {
         tx: &mut Tx,
         ctx: &Ctx,
         account: &Account,
-        client: Client,
+        Opening { client, ends_at }: Opening,
     ) -> Result<Option<Opened>, Error> {
         let session = SessionId::generate(ctx.now, ctx.entropy());
         let secret = account::secret(ctx);
-        let ends_at = ctx.now.plus(self.config().session.life(account.kind).absolute());
         let from = SignedInFrom {
             agent: ctx.origin.agent.clone(),
             address: ctx.origin.address.map(|address| address.to_string()),
@@ -241,13 +258,10 @@ impl Identity {
     }
 
     /// Whether a session proved the password recently enough for what is sensitive.
-    ///
-    /// # Errors
-    /// [`Error::Confirm`] where it must be asked for again.
-    pub fn require_fresh(&self, ctx: &Ctx, session: &LiveSession) -> Result<(), Error> {
+    #[must_use]
+    pub fn is_fresh(&self, ctx: &Ctx, session: &LiveSession) -> bool {
         let span = Duration::from_secs(self.config().session.fresh_s);
-        let fresh = policy::is_fresh(session.auth_at, session.fresh_after, ctx.now, span);
-        if fresh { Ok(()) } else { Err(Error::Confirm) }
+        policy::is_fresh(session.auth_at, session.fresh_after, ctx.now, span)
     }
 
     /// The sessions of an account, newest first; `current` is marked.

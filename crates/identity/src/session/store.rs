@@ -2,11 +2,10 @@
 //! neither has moved on to another epoch since it began.
 
 use kernel::{AccountId, SessionId, Timestamp};
-use spine::{FromRow, Row, StoreError};
+use spine::{FromRow, Row, StoreError, word_of};
 
 use super::{Client, LiveSession};
 use crate::account::{AccountKind, roles_of};
-use crate::sealed::word_of;
 
 spine::sql! {
     read LIVE_BY_SECRET =
@@ -50,9 +49,6 @@ spine::sql! {
     fact MOVE_ALONG in identity_session =
         "UPDATE identity_session SET epoch = $2, version = version + 1 \
          WHERE id = $1 AND ended_at IS NULL RETURNING id";
-    fact PROVE in identity_session =
-        "UPDATE identity_session SET auth_at = $2, version = version + 1 \
-         WHERE id = $1 AND ended_at IS NULL RETURNING id";
     fact ERASE in identity_session =
         "DELETE FROM identity_session WHERE account = $1 RETURNING id";
     fact SWEEP in identity_session =
@@ -86,8 +82,8 @@ impl FromRow for Live {
         Ok(Self(LiveSession {
             id: SessionId::from_bytes(row.id16("id")?),
             account: AccountId::from_bytes(row.id16("account")?),
-            client: word_of(row, "client", Client::parse)?,
-            kind: word_of(row, "kind", AccountKind::parse)?,
+            client: word_of(row, "client")?,
+            kind: word_of(row, "kind")?,
             roles: roles_of(&row.text("roles")?),
             auth_at: row.time("auth_at")?,
             fresh_after: row.time("fresh_after")?,
@@ -111,8 +107,8 @@ impl FromRow for Listed {
     fn from_row(row: &Row) -> Result<Self, StoreError> {
         Ok(Self {
             id: SessionId::from_bytes(row.id16("id")?),
-            client: word_of(row, "client", Client::parse)?,
-            kind: word_of(row, "kind", AccountKind::parse)?,
+            client: word_of(row, "client")?,
+            kind: word_of(row, "kind")?,
             origin_sealed: row.bytes("origin_sealed")?,
             created_at: row.time("created_at")?,
             used_at: row.time("used_at")?,

@@ -7,11 +7,14 @@ use kernel::Secret;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::{App, Caller, Form, Json, Page, Problem, Query, Shape, Visit, Wrong, html, html_with};
+use web::{
+    App, Caller, Device, Form, Json, Nothing, Page, Problem, Query, Shape, Visit, Wrong, html,
+    html_with, next_or, see_other,
+};
 
 use super::SignIn;
+use crate::cookies::{device_cookie, sign_in_cookies, sign_out_cookies};
 use crate::error::Error;
-use crate::form::{next_or, see_other, sign_in_cookies, sign_out_cookies};
 use crate::refresh::http::TokensView;
 use crate::room::Identity;
 use crate::session::{Client, EndReason};
@@ -61,6 +64,11 @@ struct SignInBody {
     /// The password.
     #[schema(value_type = String, format = Password)]
     password: Secret<String>,
+    /// The `device` of the last answer on this device: with it, guesses of strangers at the account
+    /// do not keep its owner out here.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    device: Option<Secret<String>>,
 }
 
 fn notice(code: Option<&str>) -> Option<&'static str> {
@@ -78,7 +86,7 @@ fn sign_in(page: Page, next: &str) -> SignInPage {
         page: page.titled("Sign in", Shape::Narrow),
         wrong: Wrong::default(),
         notice: None,
-        next: next_or(Some(next), ""),
+        next: next_or(next, "/", ""),
         email: String::new(),
     }
 }
@@ -108,13 +116,14 @@ async fn sign_in_form(
     State(room): State<Identity>,
     app: App,
     Visit(ctx): Visit,
+    Device(device): Device,
     before: Option<Caller>,
     page: Page,
     Form(fields): Form<SignInFields>,
 ) -> Result<Response, Problem> {
     let SignInFields { email, password, next } = fields;
     let typed = email.clone();
-    let command = SignIn { email, password, client: Client::Browser };
+    let command = SignIn { email, password, client: Client::Browser, device };
     match room.sign_in(&ctx, command).await {
         Ok(opened) => {
             // The browser leaves the session it was in: its secret is overwritten below.
@@ -122,7 +131,8 @@ async fn sign_in_form(
                 leave(&room, &before).await?;
             }
             let cookies = sign_in_cookies(&app, &ctx, &opened)?;
-            Ok((cookies.0, cookies.1, see_other(&next_or(Some(&next), "/"))).into_response())
+            let known = device_cookie(&app, &room.device_token(&ctx, &typed)?)?;
+            Ok((cookies, known, see_other(&next_or(&next, "/", "/"))).into_response())
         }
         Err(error) => {
             let (status, wrong) = Wrong::shown(error)?;
@@ -157,11 +167,6 @@ async fn sign_out_form(
     Ok((cookies.0, cookies.1, see_other("/auth/sign-in?notice=signed-out")).into_response())
 }
 
-/// A form with nothing but its token.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Nothing {}
-
 /// Signs in with the shop's app: a short signed token and a refresh token.
 #[utoipa::path(
     post, path = "/v1/sign-in", operation_id = "identity.sign_in", tag = "identity",
@@ -178,7 +183,10 @@ async fn sign_in_json(
     Visit(ctx): Visit,
     Json(body): Json<SignInBody>,
 ) -> Result<Json<TokensView>, Problem> {
-    let SignInBody { email, password } = body;
-    let tokens = room.sign_in_app(&ctx, SignIn { email, password, client: Client::App }).await?;
-    Ok(Json(TokensView::of(&ctx, &tokens)))
+    let SignInBody { email, password, device } = body;
+    let typed = email.clone();
+    let command = SignIn { email, password, client: Client::App, device };
+    let tokens = room.sign_in_app(&ctx, command).await?;
+    let device = room.device_token(&ctx, &typed)?;
+    Ok(Json(TokensView::of(&ctx, &tokens).with_device(&device)))
 }

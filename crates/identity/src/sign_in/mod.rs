@@ -1,8 +1,10 @@
 //! Signing in: an address and a password become a session, or nothing that tells why not.
 //!
-//! Unknown address, wrong password, unverified or locked account: one answer, one hash, one write.
-//! Attempts are charged to the account's budget and the client's before the password is looked at,
-//! and given back to whoever proves right. A budget that is spent never ends a session that lives.
+//! Unknown address, wrong password, unverified or locked account, a door for others: one answer, one
+//! hash, one write. Attempts are charged before the password is looked at, and given back to whoever
+//! proves right. A device that the account knows has a budget of its own; strangers share those of
+//! their network, of the account from their network, and of the account. A budget that is spent
+//! never ends a session that lives.
 
 pub(crate) mod http;
 
@@ -18,9 +20,8 @@ use crate::password::{HashingPlace, Password, Verdict, store as password};
 use crate::refresh::AppTokens;
 use crate::room::Identity;
 use crate::session::{Client, Opened};
-use crate::word::words;
 
-words! {
+spine::words! {
     /// Why a sign-in was refused. For the log only.
     pub SignInFailure {
         /// Nobody has this address.
@@ -45,6 +46,8 @@ pub struct SignIn {
     pub password: Secret<String>,
     /// What signs in. At the console only staff may.
     pub client: Client,
+    /// The token by which the account knows the device, where it shows one.
+    pub device: Option<Secret<String>>,
 }
 
 /// What was found of the address, before the password is looked at.
@@ -64,14 +67,14 @@ impl Identity {
     /// Signs in with a browser, here or at the console.
     ///
     /// # Errors
-    /// [`Error::SignInRefused`] for every cause; [`Error::Limited`], [`Error::Busy`];
-    /// [`Error::NotStaff`] where the password is right but the door is for staff.
+    /// [`Error::SignInRefused`] for every cause; [`Error::Limited`], [`Error::Busy`].
     pub async fn sign_in(&self, ctx: &Ctx, command: SignIn) -> Result<Opened, Error> {
         let client = command.client;
         let right = self.check(ctx, command).await?;
         let opened = transact!(self.spine(), ctx, tx => {
             self.keep_hash_new(&mut tx, ctx, &right).await?;
-            let opened = self.open_session(&mut tx, ctx, &right.account, client).await?;
+            let opening = self.opening(ctx, right.account.kind, client);
+            let opened = self.open_session(&mut tx, ctx, &right.account, opening).await?;
             let opened = opened.ok_or(Error::SignInRefused)?;
             tell(&mut tx, &opened, client)?;
             Ok::<_, Error>(opened)
@@ -87,23 +90,22 @@ impl Identity {
         let right = self.check(ctx, SignIn { client: Client::App, ..command }).await?;
         let (opened, refresh) = transact!(self.spine(), ctx, tx => {
             self.keep_hash_new(&mut tx, ctx, &right).await?;
-            let opened = self.open_family(&mut tx, ctx, &right.account).await?;
+            let opening = self.opening(ctx, right.account.kind, Client::App);
+            let opened = self.open_family(&mut tx, ctx, &right.account, opening).await?;
             let (opened, refresh) = opened.ok_or(Error::SignInRefused)?;
             tell(&mut tx, &opened, Client::App)?;
             Ok::<_, Error>((opened, refresh))
         })?;
-        let access = self.mint_for_id(ctx, opened.session).await?.ok_or(Error::SignInRefused)?;
-        Ok(AppTokens { access, refresh, session: opened.session })
+        self.tokens_of(ctx, opened.session, refresh).await
     }
 
-    /// Checks address and password under the budgets of both the account and the client.
+    /// Checks address and password under the budgets.
     async fn check(&self, ctx: &Ctx, command: SignIn) -> Result<Right, Error> {
-        let SignIn { email, password, client } = command;
+        let SignIn { email, password, client, device } = command;
         let email = Email::parse(&email)?;
         let typed = Password::typed("password", &password)?;
         let place = self.hasher().place()?;
-        let buckets = self.sign_in_buckets(ctx, &email, client);
-        self.charge(ctx, &buckets).await?;
+        let buckets = self.charge_sign_in(ctx, &email, client, device.as_ref()).await?;
         let found = self.find(&email).await?;
         let verdict = match self.verify(&place, &typed, found.as_ref()).await {
             Ok(verdict) => verdict,
@@ -113,7 +115,8 @@ impl Identity {
                 return Err(error);
             }
         };
-        match judge(found.as_ref().map(|found| found.account.state), verdict.right) {
+        let who = found.as_ref().map(|found| (found.account.state, found.account.kind));
+        match judge(who, client, verdict.right) {
             Some(reason) => {
                 drop(place);
                 self.tell_failure(ctx, &email, found.as_ref(), (reason, client)).await?;
@@ -122,27 +125,43 @@ impl Identity {
             None => {
                 let found = found.ok_or(Error::Broken("a password of nobody verified"))?;
                 self.give_back(&buckets).await?;
-                if client == Client::Console && found.account.kind != AccountKind::Staff {
-                    let why = (SignInFailure::NotStaff, client);
-                    self.tell_failure(ctx, &email, Some(&found), why).await?;
-                    return Err(Error::NotStaff);
-                }
                 self.right(ctx, found, (&typed, verdict), &place).await
             }
         }
     }
 
-    /// The console's are its own: whoever guesses at the public door cannot keep operators out.
-    fn sign_in_buckets(&self, ctx: &Ctx, email: &Email, client: Client) -> [Bucket; 2] {
+    /// Charges one attempt: to the device where the account knows it, and else, or where its budget
+    /// is spent, to those of strangers. Gives what was charged. The console's budgets are its own:
+    /// whoever guesses at the public door cannot keep operators out.
+    async fn charge_sign_in(
+        &self,
+        ctx: &Ctx,
+        email: &Email,
+        client: Client,
+        device: Option<&Secret<String>>,
+    ) -> Result<Vec<Bucket>, Error> {
         let attempts = &self.config().attempts;
-        let (of_client, of_account) = match client {
-            Client::Browser | Client::App => ("sign_in.client", "sign_in.account"),
-            Client::Console => ("sign_in.console.client", "sign_in.console.account"),
+        let door = match client {
+            Client::Browser | Client::App => "sign_in",
+            Client::Console => "sign_in.console",
         };
-        [
-            self.client_bucket(ctx, of_client, attempts.client),
-            self.bucket(of_account, email.normal().as_bytes(), attempts.account),
-        ]
+        let name = |what: &str| format!("{door}.{what}");
+        if let Some(device) = device.and_then(|token| self.known_device(ctx, email, token)) {
+            let known = [self.bucket(&name("device"), &device, attempts.device)];
+            match self.charge(ctx, &known).await {
+                Ok(()) => return Ok(known.to_vec()),
+                Err(Error::Limited { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        let address = email.normal().as_bytes();
+        let strangers = vec![
+            self.client_bucket(ctx, &name("client"), &[], attempts.client),
+            self.client_bucket(ctx, &name("pair"), address, attempts.pair),
+            self.bucket(&name("account"), address, attempts.account),
+        ];
+        self.charge(ctx, &strangers).await?;
+        Ok(strangers)
     }
 
     async fn find(&self, email: &Email) -> Result<Option<Found>, Error> {
@@ -227,15 +246,21 @@ fn tell(tx: &mut spine::Tx, opened: &Opened, client: Client) -> Result<(), Error
 }
 
 /// Why a sign-in is refused; none where it is not.
-fn judge(state: Option<AccountState>, right: bool) -> Option<SignInFailure> {
+fn judge(
+    found: Option<(AccountState, AccountKind)>,
+    client: Client,
+    right: bool,
+) -> Option<SignInFailure> {
+    let Some((state, kind)) = found else { return Some(SignInFailure::UnknownAddress) };
     match (state, right) {
-        (None | Some(AccountState::Erased), _) => Some(SignInFailure::UnknownAddress),
-        (Some(AccountState::Unverified), _) => Some(SignInFailure::NotReady),
-        (Some(AccountState::Active | AccountState::Locked), false) => {
-            Some(SignInFailure::WrongPassword)
+        (AccountState::Erased, _) => Some(SignInFailure::UnknownAddress),
+        (AccountState::Unverified, _) => Some(SignInFailure::NotReady),
+        (AccountState::Active | AccountState::Locked, false) => Some(SignInFailure::WrongPassword),
+        (AccountState::Locked, true) => Some(SignInFailure::Locked),
+        (AccountState::Active, true) => {
+            let shut = client == Client::Console && kind != AccountKind::Staff;
+            shut.then_some(SignInFailure::NotStaff)
         }
-        (Some(AccountState::Locked), true) => Some(SignInFailure::Locked),
-        (Some(AccountState::Active), true) => None,
     }
 }
 
@@ -244,11 +269,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_active_account_with_the_right_password_signs_in() {
-        for state in [None].into_iter().chain(AccountState::ALL.iter().copied().map(Some)) {
+    fn only_an_active_account_with_the_right_password_at_its_door_signs_in() {
+        for client in Client::ALL {
             for right in [false, true] {
-                let may = state == Some(AccountState::Active) && right;
-                assert_eq!(judge(state, right).is_none(), may, "{state:?} {right}");
+                assert!(judge(None, *client, right).is_some());
+                for state in AccountState::ALL {
+                    for kind in AccountKind::ALL {
+                        let door = *client != Client::Console || *kind == AccountKind::Staff;
+                        let may = *state == AccountState::Active && right && door;
+                        let refused = judge(Some((*state, *kind)), *client, right).is_some();
+                        assert_eq!(refused, !may, "{state} {kind} {client} {right}");
+                    }
+                }
             }
         }
     }

@@ -8,11 +8,11 @@ use kernel::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::{Form, Json, Page, Problem, Query, Shape, Visit, Wrong, html, html_with};
+use web::{Form, Json, Page, Problem, Query, Shape, Visit, Wrong, html, html_with, see_other};
 
 use super::{SignUp, VerifyEmail};
 use crate::account::AccountKind;
-use crate::form::see_other;
+use crate::error::Error;
 use crate::room::Identity;
 
 pub(crate) fn routes() -> OpenApiRouter<Identity> {
@@ -30,6 +30,8 @@ struct SignUpPage {
     page: Page,
     wrong: Wrong,
     kinds: Vec<(&'static str, &'static str)>,
+    /// Whether some of them are applied for.
+    by_approval: bool,
     // Named unlike the parameters of the page's macros, which would hide them.
     typed_kind: String,
     typed_email: String,
@@ -57,36 +59,36 @@ struct SignUpFields {
     kind: AccountKind,
     email: String,
     name: String,
-    password: Secret<String>,
 }
 
-/// A sign-up.
+/// A sign-up. The password is chosen behind the link that is mailed.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SignUpBody {
-    /// The kind of account; customer where it is left out.
+    /// The kind of account; customer where it is left out. A kind that the shop must approve first
+    /// is applied for: the account is a customer's until then.
     #[serde(default = "customer")]
     kind: AccountKind,
     /// The address.
     email: String,
     /// The name.
     name: String,
-    /// The password: 10 to 128 characters.
-    #[schema(value_type = String, format = Password)]
-    password: Secret<String>,
 }
 
 const fn customer() -> AccountKind {
     AccountKind::Customer
 }
 
-/// The secret of a mailed link.
+/// A password for a mailed link.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Link {
+pub(crate) struct LinkBody {
     /// The link's `token`.
     #[schema(value_type = String)]
     pub token: Secret<String>,
+    /// The password: 10 to 128 characters.
+    #[schema(value_type = String, format = Password)]
+    pub password: Secret<String>,
 }
 
 /// The address of a mailed link; other parameters (of a mail program) are ignored.
@@ -112,6 +114,7 @@ impl Accepted {
     }
 }
 
+/// What a kind is called where one chooses.
 const fn label(kind: AccountKind) -> &'static str {
     match kind {
         AccountKind::Customer => "I want to buy",
@@ -122,10 +125,14 @@ const fn label(kind: AccountKind) -> &'static str {
 }
 
 fn sign_up(room: &Identity, page: Page) -> SignUpPage {
-    let kinds = room.config().sign_up_kinds.iter();
+    let config = room.config();
+    let taken = |kind: &&AccountKind| !config.sign_up_kinds.contains(kind);
+    let applied: Vec<&AccountKind> = config.apply_kinds.iter().filter(taken).collect();
+    let kinds = config.sign_up_kinds.iter().chain(applied.iter().copied());
     SignUpPage {
         page: page.titled("Sign up", Shape::Narrow),
         wrong: Wrong::default(),
+        by_approval: !applied.is_empty(),
         kinds: kinds.map(|kind| (kind.as_str(), label(*kind))).collect(),
         typed_kind: AccountKind::Customer.as_str().to_owned(),
         typed_email: String::new(),
@@ -155,9 +162,9 @@ async fn sign_up_form(
     page: Page,
     Form(fields): Form<SignUpFields>,
 ) -> Result<Response, Problem> {
-    let SignUpFields { kind, email, name, password } = fields;
+    let SignUpFields { kind, email, name } = fields;
     let (typed_email, typed_name) = (email.clone(), name.clone());
-    match room.sign_up(&ctx, SignUp { kind, email, name, password }).await {
+    match room.sign_up(&ctx, SignUp { kind, email, name }).await {
         Ok(()) => Ok(see_other("/auth/check-mail")),
         Err(error) => {
             let (status, wrong) = Wrong::shown(error)?;
@@ -185,7 +192,7 @@ async fn check_mail_page(page: Page) -> Result<Response, Problem> {
 
 fn verify(page: Page, token: String) -> VerifyPage {
     VerifyPage {
-        page: page.titled("Confirm your address", Shape::Narrow),
+        page: page.titled("Choose your password", Shape::Narrow),
         wrong: Wrong::default(),
         token,
     }
@@ -195,14 +202,25 @@ fn verify(page: Page, token: String) -> VerifyPage {
 #[utoipa::path(
     get, path = "/auth/verify", operation_id = "identity.verify_page", tag = "identity",
     params(("token" = String, Query, description = "The link's secret")),
-    responses((status = 200, description = "The page")),
+    responses((status = 200, description = "The page"), (status = 400, description = "Too old")),
     extensions(("x-effect" = json!("none")), ("x-access" = json!("public")))
 )]
-async fn verify_page(page: Page, Query(link): Query<LinkQuery>) -> Result<Response, Problem> {
-    html(&verify(page, link.token))
+async fn verify_page(
+    State(room): State<Identity>,
+    Visit(ctx): Visit,
+    page: Page,
+    Query(link): Query<LinkQuery>,
+) -> Result<Response, Problem> {
+    match room.look_at_verify(&ctx, &Secret::new(link.token.clone())).await {
+        Ok(()) => html(&verify(page, link.token)),
+        Err(error) => {
+            let (status, wrong) = Wrong::shown(error)?;
+            html_with(status, &VerifyPage { wrong, ..verify(page, String::new()) })
+        }
+    }
 }
 
-/// Verifies an address by the page's form.
+/// Verifies an address by the page's form, with the password that is typed in it.
 #[utoipa::path(
     post, path = "/auth/verify", operation_id = "identity.verify_form", tag = "identity",
     responses((status = 303, description = "On to the sign-in")),
@@ -212,15 +230,23 @@ async fn verify_form(
     State(room): State<Identity>,
     Visit(ctx): Visit,
     page: Page,
-    Form(link): Form<Link>,
+    Form(body): Form<LinkBody>,
 ) -> Result<Response, Problem> {
-    match room.verify_email(&ctx, VerifyEmail { secret: link.token }).await {
+    let LinkBody { token, password } = body;
+    let again = token.expose().clone();
+    match room.verify_email(&ctx, VerifyEmail { secret: token, password }).await {
         Ok(_) => Ok(see_other("/auth/sign-in?notice=verified")),
         Err(error) => {
+            let token = kept(&error, again);
             let (status, wrong) = Wrong::shown(error)?;
-            html_with(status, &VerifyPage { wrong, ..verify(page, String::new()) })
+            html_with(status, &VerifyPage { wrong, ..verify(page, token) })
         }
     }
+}
+
+/// The link's secret as the page keeps it: one that is spent asks for no password any more.
+pub(crate) fn kept(error: &Error, token: String) -> String {
+    if matches!(error, Error::LinkSpent) { String::new() } else { token }
 }
 
 /// Signs up. The answer is the same whether or not the address has an account.
@@ -239,26 +265,28 @@ async fn sign_up_json(
     Visit(ctx): Visit,
     Json(body): Json<SignUpBody>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
-    let SignUpBody { kind, email, name, password } = body;
-    room.sign_up(&ctx, SignUp { kind, email, name, password }).await?;
+    let SignUpBody { kind, email, name } = body;
+    room.sign_up(&ctx, SignUp { kind, email, name }).await?;
     Ok(Accepted::mailed())
 }
 
-/// Verifies an address by the secret of a mailed link.
+/// Verifies an address by the secret of a mailed link, with the password of the account.
 #[utoipa::path(
     post, path = "/v1/verify-email", operation_id = "identity.verify_email", tag = "identity",
-    request_body = Link,
+    request_body = LinkBody,
     responses(
         (status = 204, description = "Verified"),
         (status = 400, description = "The link is used or too old", body = web::Document),
+        (status = 422, description = "The password is not taken", body = web::Document),
     ),
     extensions(("x-effect" = json!("fact")), ("x-access" = json!("public")))
 )]
 async fn verify_json(
     State(room): State<Identity>,
     Visit(ctx): Visit,
-    Json(link): Json<Link>,
+    Json(body): Json<LinkBody>,
 ) -> Result<StatusCode, Problem> {
-    room.verify_email(&ctx, VerifyEmail { secret: link.token }).await?;
+    let LinkBody { token, password } = body;
+    room.verify_email(&ctx, VerifyEmail { secret: token, password }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,9 +1,9 @@
 //! Signing up: an account is opened, and becomes active when its e-mail address is verified.
 //!
 //! The answer is the same, and costs the same, whether the address has an account or not; only the
-//! owner of the mailbox learns which. What was asked for (name, kind, password) travels sealed in
-//! the mailed link, so that an account has a password only once the mailbox's owner has used the
-//! link that belongs to it: nobody can lie in wait in another's account.
+//! owner of the mailbox learns which. The password is chosen behind the mailed link and nowhere
+//! else: whoever types another's address knows nothing that will ever open the account, even where
+//! its owner takes the link for the own. What was asked for (name, kind) travels sealed with it.
 
 pub(crate) mod http;
 
@@ -16,7 +16,6 @@ use crate::email::Email;
 use crate::error::Error;
 use crate::events;
 use crate::mail::Letter;
-use crate::password::HashingPlace;
 use crate::room::Identity;
 use crate::ticket::{Issue, Purpose};
 
@@ -29,41 +28,38 @@ pub struct SignUp {
     pub email: String,
     /// The name as typed.
     pub name: String,
-    /// The password as typed.
-    pub password: Secret<String>,
 }
 
-/// The link of a verification mail was opened and confirmed.
+/// The link of a verification mail was opened, and a password chosen behind it.
 #[derive(Debug)]
 pub struct VerifyEmail {
     /// The secret in the link.
     pub secret: Secret<String>,
+    /// The password as typed.
+    pub password: Secret<String>,
 }
 
 /// What the link of one sign-up carries, sealed.
 #[derive(Serialize, Deserialize)]
 struct Asked {
     kind: AccountKind,
+    /// Another kind that an operator is asked for.
+    applied: Option<AccountKind>,
     name: String,
-    hash: String,
 }
 
-/// A sign-up whose fields hold, with its password hashed.
+/// A sign-up whose fields hold.
 struct Parsed {
     email: Email,
     name: DisplayName,
     kind: AccountKind,
-    hash: Secret<String>,
+    applied: Option<AccountKind>,
 }
 
 impl Parsed {
     fn asked(&self) -> Result<Secret<Vec<u8>>, Error> {
-        let asked = Asked {
-            kind: self.kind,
-            name: self.name.as_str().to_owned(),
-            hash: self.hash.expose().clone(),
-        };
-        let bytes = serde_json::to_vec(&asked);
+        let (kind, applied, name) = (self.kind, self.applied, self.name.as_str().to_owned());
+        let bytes = serde_json::to_vec(&Asked { kind, applied, name });
         bytes.map(Secret::new).map_err(|_| Error::Broken("a sign-up is no JSON"))
     }
 }
@@ -73,12 +69,11 @@ impl Identity {
     ///
     /// # Errors
     /// [`Error::Invalid`] with every wrong field; [`Error::Limited`] where one client asks too
-    /// often; [`Error::Busy`].
+    /// often.
     pub async fn sign_up(&self, ctx: &Ctx, command: SignUp) -> Result<(), Error> {
-        let place = self.hasher().place()?;
-        let client = self.client_bucket(ctx, "open", self.config().attempts.open);
+        let client = self.client_bucket(ctx, "open", &[], self.config().attempts.open);
         self.charge(ctx, &[client]).await?;
-        let parsed = self.parse_sign_up(ctx, command, place).await?;
+        let parsed = self.parse_sign_up(&command)?;
         let mut read = self.spine().read().await?;
         let index = self.email_index(&parsed.email);
         let known: Option<store::Account> = read.maybe(&store::FIND_BY_EMAIL, args![index]).await?;
@@ -92,39 +87,32 @@ impl Identity {
         Ok(())
     }
 
-    /// Reads every field, so that all problems are told at once, and hashes the password: also
-    /// where the address turns out to be known, so that both cost the same.
-    async fn parse_sign_up(
+    /// Reads every field, so that all problems are told at once.
+    fn parse_sign_up(&self, command: &SignUp) -> Result<Parsed, Error> {
+        let kind = self.kind_for(command.kind);
+        match (kind, parse_both(&command.email, &command.name)) {
+            (Ok((kind, applied)), Ok((email, name))) => Ok(Parsed { email, name, kind, applied }),
+            (kind, both) => {
+                let problems = kind.err().into_iter().chain(both.err().into_iter().flatten());
+                Err(Error::Invalid(problems.collect()))
+            }
+        }
+    }
+
+    /// What somebody becomes who wants this kind, and what they apply to be (I11).
+    fn kind_for(
         &self,
-        ctx: &Ctx,
-        command: SignUp,
-        place: HashingPlace,
-    ) -> Result<Parsed, Error> {
-        let SignUp { kind, email, name, password } = command;
-        let mut problems = Vec::new();
-        if kind == AccountKind::Staff || !self.config().sign_up_kinds.contains(&kind) {
-            let detail = "Accounts of this kind are opened by the shop.".to_owned();
-            problems.push(FieldProblem::new("kind", detail));
+        wanted: AccountKind,
+    ) -> Result<(AccountKind, Option<AccountKind>), FieldProblem> {
+        let config = self.config();
+        if wanted != AccountKind::Staff && config.sign_up_kinds.contains(&wanted) {
+            return Ok((wanted, None));
         }
-        let (email, name) = match parse_both(&email, &name) {
-            Ok(both) => both,
-            Err(more) => {
-                problems.extend(more);
-                return Err(Error::Invalid(problems));
-            }
-        };
-        match self.choose(&password, &email) {
-            Ok(chosen) if problems.is_empty() => {
-                let hash = place.hash(ctx, &chosen).await?;
-                Ok(Parsed { email, name, kind, hash })
-            }
-            Ok(_) => Err(Error::Invalid(problems)),
-            Err(Error::Invalid(more)) => {
-                problems.extend(more);
-                Err(Error::Invalid(problems))
-            }
-            Err(other) => Err(other),
+        if wanted != AccountKind::Staff && config.apply_kinds.contains(&wanted) {
+            return Ok((AccountKind::Customer, Some(wanted)));
         }
+        let detail = "Accounts of this kind are opened by the shop.".to_owned();
+        Err(FieldProblem::new("kind", detail))
     }
 
     /// Whether one more mail may go to this address. Said to nobody: the answer stays the same.
@@ -224,19 +212,35 @@ impl Identity {
         })
     }
 
-    /// Verifies an address by the secret of a mailed link: the account becomes active with what the
-    /// sign-up of this very link asked for. The link works once.
+    /// Whether a verification link is still good, for the page that asks for the password.
     ///
     /// # Errors
     /// [`Error::LinkSpent`].
+    pub async fn look_at_verify(&self, ctx: &Ctx, secret: &Secret<String>) -> Result<(), Error> {
+        self.ticket(ctx, Purpose::Verify, secret).await.map(|_| ())
+    }
+
+    /// Verifies an address by the secret of a mailed link: the account becomes active, with the
+    /// password that is chosen here (I2). The link works once.
+    ///
+    /// # Errors
+    /// [`Error::LinkSpent`]; [`Error::Invalid`] for a password that is not taken, and then the link
+    /// stays good.
     pub async fn verify_email(&self, ctx: &Ctx, command: VerifyEmail) -> Result<AccountId, Error> {
         let ticket = self.ticket(ctx, Purpose::Verify, &command.secret).await?;
         let id = ticket.account;
+        let mut read = self.spine().read().await?;
+        let row: Option<store::Account> = read.maybe(&store::FIND, args![id.as_bytes()]).await?;
+        drop(read);
+        let unverified = |row: &store::Account| row.state == AccountState::Unverified;
+        let row = row.filter(unverified).ok_or(Error::LinkSpent)?;
         self.resolve_account(id).await?;
         let asked: Asked = serde_json::from_slice(self.payload(&ticket)?.expose())
             .map_err(|_| Error::Broken("a sign-up's payload cannot be read"))?;
         let name = DisplayName::parse(&asked.name)?;
-        let hash = Secret::new(asked.hash);
+        let email = self.open_email(&row)?.ok_or(Error::LinkSpent)?;
+        let chosen = self.choose(&command.password, &email)?;
+        let hash = self.hasher().hash(ctx, &chosen).await?;
         transact!(self.spine(), ctx, tx => {
             self.spend(&mut tx, ctx, &ticket).await?;
             let sealed = self.seal_name(ctx, id, &name)?;
@@ -246,6 +250,9 @@ impl Identity {
             self.set_hash(&mut tx, ctx, id, &hash).await?;
             let event = events::EmailVerified { kind: asked.kind };
             tx.emit(About::account(id, version), event)?;
+            if let Some(applied) = asked.applied {
+                self.apply(&mut tx, ctx, id, applied).await?;
+            }
             Ok::<_, Error>(())
         })?;
         Ok(id)

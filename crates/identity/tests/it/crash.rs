@@ -3,11 +3,11 @@
 //! Each verb is dropped after its first poll, its second, and so on until it comes through; after
 //! each, the room must be as if the verb had not begun, or as if it had ended.
 
-use identity::{AccountState, Error, ResetPassword, VerifyEmail};
+use identity::{AccountState, Error, ResetPassword};
 use kernel::Secret;
 use spine::Subject;
 
-use crate::house::{DieAfter, House, OTHER, PASSWORD, ROOMS, sign_in, sign_up};
+use crate::house::{DieAfter, House, OTHER, PASSWORD, ROOMS, sign_in, sign_up, verify};
 
 /// Steps after which a verb has surely come through.
 const POLLS_MAX: usize = 400;
@@ -49,7 +49,7 @@ testkit::on_both! { ROOMS;
             house.sign_up(&email).await.unwrap();
             let secret = house.link(&email).await;
             let ctx = house.ctx();
-            let command = || VerifyEmail { secret: secret.clone() };
+            let command = || verify(secret.clone());
             let outcome = DieAfter::polls(polls, house.room.verify_email(&ctx, command())).await;
             let may_sign_in = house.sign_in(&email, PASSWORD).await.is_ok();
             match house.room.verify_email(&ctx, command()).await {
@@ -94,11 +94,11 @@ testkit::on_both! { ROOMS;
             let email = format!("up{polls}@example.org");
             world.advance(std::time::Duration::from_secs(600));
             let ctx = house.ctx();
-            let first = house.room.sign_up(&ctx, sign_up(&email, PASSWORD));
+            let first = house.room.sign_up(&ctx, sign_up(&email));
             came_through = DieAfter::polls(polls, first).await.is_some();
             house.sign_up(&email).await.unwrap();
             let secret = house.link(&email).await;
-            house.room.verify_email(&ctx, VerifyEmail { secret }).await.unwrap();
+            house.room.verify_email(&ctx, verify(secret)).await.unwrap();
             assert!(house.sign_in(&email, PASSWORD).await.is_ok());
             if came_through {
                 break;

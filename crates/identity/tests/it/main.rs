@@ -7,6 +7,7 @@
     reason = "a test that cannot go on must stop where it stands"
 )]
 
+mod application;
 mod crash;
 mod house;
 mod operator;

@@ -41,14 +41,12 @@ testkit::on_both! { ROOMS;
         let mut browser = house.browser();
         let page = browser.get("/auth/sign-up").await.expect(StatusCode::OK);
         insta::assert_snapshot!("sign_up", tidy(&page.body));
-        let fields = |password| {
-            let who = ("email", "ada@example.org");
-            [("kind", "customer"), who, ("name", "Ada"), ("password", password)]
-        };
-        let wrong = browser.post_form("/auth/sign-up", &fields("short")).await;
+        let fields =
+            |name| [("kind", "customer"), ("email", "ada@example.org"), ("name", name)];
+        let wrong = browser.post_form("/auth/sign-up", &fields(" ")).await;
         let wrong = wrong.expect(StatusCode::UNPROCESSABLE_ENTITY);
         insta::assert_snapshot!("sign_up_wrong", tidy(&wrong.body));
-        let sent = browser.submit("/auth/sign-up", "/auth/sign-up", &fields(PASSWORD)).await;
+        let sent = browser.submit("/auth/sign-up", "/auth/sign-up", &fields("Ada")).await;
         assert_eq!(sent.expect(StatusCode::SEE_OTHER).location(), "/auth/check-mail");
         let page = browser.get("/auth/check-mail").await.expect(StatusCode::OK);
         insta::assert_snapshot!("check_mail", tidy(&page.body));
@@ -58,13 +56,17 @@ testkit::on_both! { ROOMS;
         let link = format!("/auth/verify?token={}", secret.expose());
         let page = browser.get(&link).await.expect(StatusCode::OK);
         insta::assert_snapshot!("verify", tidy(&page.body));
-        let fields = [("token", secret.expose().as_str())];
+        let fields = |password| [("token", secret.expose().as_str()), ("password", password)];
+        let short = browser.post_form("/auth/verify", &fields("short")).await;
+        let short = short.expect(StatusCode::UNPROCESSABLE_ENTITY);
+        insta::assert_snapshot!("verify_wrong", tidy(&short.body));
+        let fields = fields(PASSWORD);
         let verified = browser.post_form("/auth/verify", &fields).await;
         assert_eq!(verified.location(), "/auth/sign-in?notice=verified");
         let page = browser.get(verified.location()).await.expect(StatusCode::OK);
         insta::assert_snapshot!("sign_in", tidy(&page.body));
-        let spent = browser.submit(&link, "/auth/verify", &fields).await;
-        assert!(spent.expect(StatusCode::UNPROCESSABLE_ENTITY).body.contains("used already"));
+        let spent = browser.submit("/auth/sign-in", "/auth/verify", &fields).await;
+        assert!(spent.expect(StatusCode::BAD_REQUEST).body.contains("used already"));
 
         let sign_in =
             |password| [("email", "ada@example.org"), ("password", password), ("next", "/cart")];
@@ -105,14 +107,22 @@ testkit::on_both! { ROOMS;
         let fields = [("old", "not the one at all"), ("password", OTHER)];
         let wrong = browser.submit(account, "/auth/account/password", &fields).await;
         assert!(wrong.expect(StatusCode::UNPROCESSABLE_ENTITY).body.contains("id=\"e-old\""));
+        let stolen = browser.cookies.clone();
         let fields = [("old", PASSWORD), ("password", OTHER)];
         let changed = browser.submit(account, "/auth/account/password", &fields).await;
         assert_eq!(changed.location(), "/auth/account?notice=password");
+        // I8: a thief of that very cookie is out
+        let mut thief = house.browser();
+        thief.cookies = stolen;
+        assert_eq!(thief.get(account).await.location(), "/auth/sign-in?next=%2Fauth%2Faccount");
         assert_eq!(other.get(account).await.location(), "/auth/sign-in?next=%2Fauth%2Faccount");
         let page = browser.get("/auth/confirm?next=https://evil.example").await;
         assert!(page.expect(StatusCode::OK).body.contains("name=\"next\" value=\"/auth/account\""));
+        let stolen = browser.cookies.clone();
         let confirmed = browser.post_form("/auth/confirm", &[("password", OTHER)]).await;
         assert_eq!(confirmed.location(), "/auth/account");
+        thief.cookies = stolen;
+        assert_eq!(thief.get(account).await.location(), "/auth/sign-in?next=%2Fauth%2Faccount");
         let delete = "/auth/account/delete";
         let wrong = browser.submit(account, delete, &[("password", PASSWORD)]).await;
         assert!(wrong.expect(StatusCode::UNPROCESSABLE_ENTITY).body.contains("e-delete-password"));
@@ -149,18 +159,19 @@ testkit::on_both! { ROOMS;
         let reset = browser.post_form("/auth/reset", &fields).await;
         assert_eq!(reset.location(), "/auth/sign-in?notice=reset");
         let spent = browser.get(&link).await;
-        assert!(spent.expect(StatusCode::UNPROCESSABLE_ENTITY).body.contains("Ask for a new link"));
+        assert!(spent.expect(StatusCode::BAD_REQUEST).body.contains("Ask for a new link"));
     }
 
     async fn an_app_signs_in_refreshes_and_is_signed_out(world: &testkit::World) {
         let house = House::new(world);
         let mut app = house.browser();
-        let body = json!({"email": "ada@example.org", "name": "Ada", "password": PASSWORD});
+        let body = json!({"email": "ada@example.org", "name": "Ada"});
         let up = app.post_json("/v1/sign-up", &body).await.expect(StatusCode::ACCEPTED);
         let again = app.post_json("/v1/sign-up", &body).await.expect(StatusCode::ACCEPTED);
         assert_eq!(up.body, again.body);
         let letters = house.letters("ada@example.org").await;
-        let token = json!({"token": secret_in(letters.last().unwrap()).expose()});
+        let secret = secret_in(letters.last().unwrap());
+        let token = json!({"token": secret.expose(), "password": PASSWORD});
         let _ = app.post_json("/v1/verify-email", &token).await.expect(StatusCode::NO_CONTENT);
         let spent = app.post_json("/v1/verify-email", &token).await;
         assert_eq!(spent.expect(StatusCode::BAD_REQUEST).code(), "identity.link_spent");
@@ -217,7 +228,10 @@ testkit::on_both! { ROOMS;
         assert_eq!(ended.json::<serde_json::Value>()["ended"], 1);
         let change = json!({"old": PASSWORD, "password": OTHER});
         let changed = app.json(Method::PUT, "/v1/account/password", &change).await;
-        assert_eq!(changed.status, StatusCode::NO_CONTENT);
+        // I8: the app goes on with new tokens, and with nothing else
+        let next: serde_json::Value = changed.expect(StatusCode::OK).json();
+        assert_eq!(app.get_json("/v1/account").await.status, StatusCode::UNAUTHORIZED);
+        app.bearer = next["access_token"].as_str().map(str::to_owned);
         let gone = app.json(Method::DELETE, "/v1/account", &json!({"password": OTHER})).await;
         assert_eq!(gone.status, StatusCode::NO_CONTENT);
         assert_eq!(app.get_json("/v1/account").await.status, StatusCode::UNAUTHORIZED);

@@ -24,9 +24,14 @@ testkit::on_both! { ROOMS;
         let wrong = house.room.change_password(&house.ctx(), change(&here, OTHER, OTHER)).await;
         assert_eq!(wrong.unwrap_err().refused().fields[0].field, "old");
         assert!(house.lives(&there).await);
-        house.room.change_password(&house.ctx(), change(&here, PASSWORD, OTHER)).await.unwrap();
-        assert!(house.lives(&here).await);
+        let command = change(&here, PASSWORD, OTHER);
+        let renewed = house.room.change_password(&house.ctx(), command).await.unwrap().opened;
+        // whoever changed it goes on; a thief of that very cookie does not
+        assert!(house.lives(&renewed).await);
+        assert!(!house.lives(&here).await);
         assert!(!house.lives(&there).await);
+        let listed = house.room.sessions(&house.ctx(), here.account, None).await.unwrap();
+        assert_eq!(listed.len(), 1);
         assert!(house.sign_in("change@example.org", PASSWORD).await.is_err());
         assert!(house.sign_in("change@example.org", OTHER).await.is_ok());
         let letters = house.letters("change@example.org").await;
@@ -45,17 +50,38 @@ testkit::on_both! { ROOMS;
             let (room, ctx) = (house.room.clone(), house.ctx());
             let new = format!("{OTHER} number {number}");
             let command = change(&sessions[usize::from(number)], PASSWORD, &new);
-            async move { room.change_password(&ctx, command).await.map(|()| new) }
+            async move {
+                let renewed = room.change_password(&ctx, command).await;
+                renewed.map(|renewed| (new, renewed.opened))
+            }
         })
         .await;
         let changed: Vec<_> = outcomes.iter().flatten().collect();
         assert_eq!(changed.len(), 1, "{outcomes:?}");
-        assert!(house.sign_in("raced@example.org", changed[0]).await.is_ok());
-        let mut lives = 0;
+        let (new, renewed) = changed[0];
+        assert!(house.lives(renewed).await);
         for session in &sessions {
-            lives += usize::from(house.lives(session).await);
+            assert!(!house.lives(session).await);
         }
-        assert_eq!(lives, 1);
+        assert!(house.sign_in("raced@example.org", new).await.is_ok());
+        house.assert_log_holds().await;
+    }
+
+    // I8
+    async fn an_app_that_changes_the_password_goes_on_with_new_tokens(world: &testkit::World) {
+        let house = House::new(world);
+        let account = house.customer("app@example.org").await;
+        let app = house.app("app@example.org").await;
+        let command = ChangePassword {
+            account,
+            session: app.session,
+            old: Secret::new(PASSWORD.to_owned()),
+            new: Secret::new(OTHER.to_owned()),
+        };
+        let renewed = house.room.change_password(&house.ctx(), command).await.unwrap();
+        assert!(house.room.refresh(&house.ctx(), &app.refresh).await.is_err());
+        let next = house.room.refresh(&house.ctx(), &renewed.refresh.unwrap()).await.unwrap();
+        assert_eq!(next.session, renewed.opened.session);
         house.assert_log_holds().await;
     }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use identity::{Claims, EndReason, Error, IdentityConfig, LockAccount, SessionConfig, SessionView};
+use identity::{
+    Claims, EndReason, Error, IdentityConfig, LockAccount, Opened, SessionConfig, SessionView,
+};
 use kernel::{Actor, Secret, SessionId};
 use web::ClientFacts;
 use web::feed::{Delta, Minter as _, Standing};
@@ -191,31 +193,59 @@ testkit::on_both! { ROOMS;
         house.assert_log_holds().await;
     }
 
-    async fn a_session_proves_its_password_again(world: &testkit::World) {
+    // I8
+    async fn a_session_that_proved_its_password_goes_on_as_another(world: &testkit::World) {
         let house = House::new(world);
         let id = house.customer("fresh@example.org").await;
         let opened = house.sign_in("fresh@example.org", PASSWORD).await.unwrap();
-        let live = || async {
+        let fresh = async |opened: &Opened| {
             let found = house.room.session_of_secret(&house.ctx(), opened.secret.expose()).await;
-            found.unwrap().unwrap()
+            house.room.is_fresh(&house.ctx(), &found.unwrap().unwrap())
         };
-        house.room.require_fresh(&house.ctx(), &live().await).unwrap();
+        assert!(fresh(&opened).await);
         world.advance(Duration::from_secs(1));
         house.room.ask_again(&world.ctx(Actor::Operator { id: None }), id).await.unwrap();
-        let asked = house.room.require_fresh(&house.ctx(), &live().await);
-        assert!(matches!(asked, Err(Error::Confirm)));
-        let confirm = |text: &str| identity::ConfirmPassword {
+        assert!(!fresh(&opened).await);
+        let confirm = |session: SessionId, text: &str| identity::ConfirmPassword {
             account: id,
-            session: opened.session,
+            session,
             password: Secret::new(text.to_owned()),
         };
-        let wrong = house.room.confirm_password(&house.ctx(), confirm(OTHER)).await;
+        let wrong = confirm(opened.session, OTHER);
+        let wrong = house.room.confirm_password(&house.ctx(), wrong).await;
         assert!(matches!(wrong, Err(Error::PasswordWrong { .. })));
-        house.room.confirm_password(&house.ctx(), confirm(PASSWORD)).await.unwrap();
-        house.room.require_fresh(&house.ctx(), &live().await).unwrap();
-        world.advance(Duration::from_secs(901));
-        let stale = house.room.require_fresh(&house.ctx(), &live().await);
-        assert!(matches!(stale, Err(Error::Confirm)));
+        let stolen = house.room.mint(opened.secret.expose(), &facts()).await.unwrap();
+        let right = confirm(opened.session, PASSWORD);
+        let renewed = house.room.confirm_password(&house.ctx(), right).await.unwrap().opened;
+        assert!(fresh(&renewed).await);
+        assert_eq!(renewed.ends_at, opened.ends_at);
+        // a thief of the cookie is out, and of the signed token, too
+        assert!(!house.lives(&opened).await);
+        assert!(house.room.mint(opened.secret.expose(), &facts()).await.is_none());
+        let sid = claims(&stolen.token).sid;
+        let standing = house.hub.snapshot().revocations.standing(sid, id, world.now());
+        assert_eq!(standing, Standing::Ended);
+        // of all who hold the old session at one moment, one goes on
+        let outcomes = eight(|_| {
+            let (room, ctx) = (house.room.clone(), house.ctx());
+            let command = confirm(renewed.session, PASSWORD);
+            async move { room.confirm_password(&ctx, command).await.map(|renewed| renewed.opened) }
+        })
+        .await;
+        let ones: Vec<&Opened> = outcomes.iter().flatten().collect();
+        assert_eq!(ones.len(), 1, "{outcomes:?}");
+        let last = ones[0];
+        let listed = house.room.sessions(&house.ctx(), id, None).await.unwrap();
+        assert_eq!(listed.len(), 1);
+        world.advance(Duration::from_secs(600));
+        assert!(fresh(last).await);
+        world.advance(Duration::from_secs(1));
+        assert!(!fresh(last).await);
+        // what was guessed inside is told as what was guessed at the door
+        let told = house.events("identity.password_refused").await;
+        assert_eq!(told.len(), 1);
+        assert_eq!((told[0].account(), told[0].origin().address), (Some(id), house.ctx().origin.address));
+        assert_eq!(told[0].plain["client"], "browser");
         house.assert_log_holds().await;
     }
 

@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 const PASSWORD: &str = "a curtain, a lamp and a teapot";
 const BUYER: &str = "ada@story.example";
+const SELLER: &str = "mara@story.example";
 const PRODUCT: &str = "spotlight-lamp";
 
 const ADA: [u8; 4] = [203, 0, 113, 10];
@@ -33,6 +34,7 @@ const ADAS_PHONE: [u8; 4] = [203, 0, 113, 11];
 const THIEF: [u8; 4] = [198, 51, 100, 9];
 const ATTACKER: [u8; 4] = [198, 51, 100, 66];
 const STRANGER: [u8; 4] = [192, 0, 2, 44];
+const SELLER_ADDRESS: [u8; 4] = [203, 0, 113, 12];
 const OPERATOR: [u8; 4] = [192, 0, 2, 1];
 
 /// Tells the facts API of each order that the shop takes, as its backend would.
@@ -119,6 +121,7 @@ pub(crate) async fn play(stage: &Stage) -> anyhow::Result<bool> {
     step("a customer signs up", story.sign_up().await);
     step("she buys", story.buy().await);
     step("the shop tells order.paid", story.order_told().await);
+    step("an influencer applies and is approved", story.apply().await);
     step("an attacker sprays passwords and is answered", story.spray().await);
     step("a stolen refresh token ends its family", story.steal().await);
     step("a session is ended everywhere", story.end_everywhere().await);
@@ -133,16 +136,47 @@ pub(crate) async fn play(stage: &Stage) -> anyhow::Result<bool> {
 
 impl Story {
     async fn sign_up(&mut self) -> anyhow::Result<String> {
-        let body = json!({ "email": BUYER, "name": "Ada", "password": PASSWORD });
-        let answer = self.ada.post_json("/v1/sign-up", &body).await?;
+        let mut ada = Actor::new(&self.way, ADA);
+        self.open_account(&mut ada, BUYER, "customer").await?;
+        self.ada = ada;
+        sign_in(&mut self.ada, BUYER).await?;
+        Ok("password chosen behind the mailed link, signed in at the page".to_owned())
+    }
+
+    /// Signs somebody up, and chooses the password behind the mailed link.
+    async fn open_account(
+        &mut self,
+        actor: &mut Actor,
+        email: &str,
+        kind: &str,
+    ) -> anyhow::Result<()> {
+        let body = json!({ "kind": kind, "email": email, "name": "Ada" });
+        let answer = actor.post_json("/v1/sign-up", &body).await?;
         ensure!(answer.status.is_success(), "sign-up: {} {}", answer.status, answer.text());
-        let token = self.mailed_token(BUYER).await?;
-        let answer = self.ada.post_json("/v1/verify-email", &json!({ "token": token })).await?;
+        let token = self.mailed_token(email).await?;
+        let body = json!({ "token": token, "password": PASSWORD });
+        let answer = actor.post_json("/v1/verify-email", &body).await?;
         ensure!(answer.status.is_success(), "verify: {} {}", answer.status, answer.text());
-        let fields = [("email", BUYER), ("password", PASSWORD), ("next", "/")];
-        let answer = self.ada.submit("/auth/sign-in", "/auth/sign-in", &fields).await?;
-        ensure!(answer.status == 303, "sign-in: {} {}", answer.status, answer.text());
-        Ok("address verified by the mailed link, signed in at the page".to_owned())
+        Ok(())
+    }
+
+    async fn apply(&mut self) -> anyhow::Result<String> {
+        let mut mara = Actor::new(&self.way, SELLER_ADDRESS);
+        self.open_account(&mut mara, SELLER, "influencer").await?;
+        sign_in(&mut mara, SELLER).await?;
+        let before = mara.get("/seller").await?;
+        ensure!(before.status == 403, "who only applied is let in: {}", before.status);
+        let account = text(&mara.get("/v1/account").await?.json()?, "id")?;
+        let mut operator = self.at_console(&self.operator).await?;
+        let path = format!("/console/applications/{account}/approve");
+        let done = operator.submit(&path, &path, &[("reason", "a contract")]).await?;
+        ensure!(done.status == 303, "approving: {} {}", done.status, done.text());
+        let ended = mara.get("/auth/account").await?;
+        ensure!(ended.status == 401, "the customer's session lives on: {}", ended.status);
+        sign_in(&mut mara, SELLER).await?;
+        let after = mara.get("/seller").await?;
+        ensure!(after.status == 200, "who was approved is refused: {}", after.status);
+        Ok("a customer until an operator approved it; then the sellers' page opened".to_owned())
     }
 
     /// The token of the newest link that was mailed to somebody.
@@ -337,6 +371,14 @@ impl Story {
         }
         Ok(format!("her key is destroyed; {}; it grew out of the one seen before", again.0))
     }
+}
+
+/// Signs in at the shop's page.
+async fn sign_in(actor: &mut Actor, email: &str) -> anyhow::Result<()> {
+    let fields = [("email", email), ("password", PASSWORD), ("next", "/")];
+    let answer = actor.submit("/auth/sign-in", "/auth/sign-in", &fields).await?;
+    ensure!(answer.status == 303, "sign-in: {} {}", answer.status, answer.text());
+    Ok(())
 }
 
 fn text(value: &Value, name: &str) -> anyhow::Result<String> {

@@ -11,7 +11,7 @@ fn every_step_of_the_story_holds() {
     let dir = tempfile::TempDir::new().unwrap();
     let told = answer(dir.path(), &[&["demo", "--script"][..], &free_ports()].concat());
     assert_eq!(told["held"], true, "{told}");
-    assert_eq!(told["steps"].as_array().unwrap().len(), 8);
+    assert_eq!(told["steps"].as_array().unwrap().len(), 9);
 }
 
 #[test]
@@ -21,6 +21,6 @@ fn the_story_holds_on_postgresql_too() {
         let args = [&["demo", "--script", "--database", url][..], &free_ports()].concat();
         let output = run(dir.path(), &args);
         assert!(output.status.success(), "{}", words(&output));
-        assert!(words(&output).contains("8 of 8 steps held"));
+        assert!(words(&output).contains("9 of 9 steps held"));
     });
 }

@@ -57,6 +57,30 @@ testkit::on_both! { ROOMS;
         assert_eq!(actions, [ActionKind::EndSessions, ActionKind::StepUp]);
     }
 
+    // a thief of a cookie guesses inside the session: the same to the rules as at the door
+    async fn guesses_inside_a_session_count_as_sign_ins_do(world: &testkit::World) {
+        let watch = open(world, acting());
+        let victim = world.person().await;
+        for number in 0..12 {
+            if number % 2 == 0 {
+                refuse(world, "198.51.100.9", victim, "browser").await;
+            } else {
+                fail(world, "198.51.100.9", Who::Known(victim)).await;
+            }
+        }
+        deliver(world, &watch).await;
+        assert!(asked(world).await.is_empty());
+        confirm(world, "198.51.100.9", victim).await;
+        deliver(world, &watch).await;
+        let ends = |(action, ..): &(ActionKind, _, _)| *action == ActionKind::EndSessions;
+        assert!(asked(world).await.iter().any(ends));
+        for _ in 0..5 {
+            refuse(world, "198.51.100.10", victim, "console").await;
+        }
+        deliver(world, &watch).await;
+        assert_eq!(alerts_of(&watch, "operator_failures").await.len(), 1);
+    }
+
     async fn a_stolen_refresh_token_ends_its_sign_in_and_is_told(world: &testkit::World) {
         let watch = open(world, acting());
         let victim = world.person().await;

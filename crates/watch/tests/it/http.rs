@@ -27,6 +27,7 @@ impl Callers for Known {
             kind: kind.to_owned(),
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
             auth_time: visit.now,
+            fresh: true,
         });
         Box::pin(std::future::ready(Ok(caller)))
     }

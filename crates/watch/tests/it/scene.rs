@@ -20,6 +20,15 @@ spine::events! {
         retain_days = 730, ocsf = 3002
     }
     /// As identity tells it.
+    PasswordRefused = "password_refused" {
+        plain { client: String } sealed { session: SessionId } retain_days = 365, ocsf = 3002
+    }
+    /// As identity tells it.
+    PasswordConfirmed = "password_confirmed" {
+        plain { client: String } sealed { session: SessionId, before: SessionId }
+        retain_days = 730, ocsf = 3002
+    }
+    /// As identity tells it.
     RefreshReused = "refresh_reused" {
         plain { behind: i64 } sealed { session: SessionId } retain_days = 2555, ocsf = 3002
     }
@@ -86,6 +95,21 @@ pub(crate) async fn fail_at(world: &World, from: &str, who: Who<'_>, client: &st
     let reason = "wrong_password".to_owned();
     let event = LoginFailed { reason, client: client.to_owned(), email };
     tell(world, from, about(world, who), event).await;
+}
+
+/// A wrong password inside a session of the account.
+pub(crate) async fn refuse(world: &World, from: &str, account: AccountId, client: &str) {
+    let session = SessionId::from_bytes([3; 16]);
+    let about = About::thing_of(account, "session", *session.as_bytes(), 0);
+    tell(world, from, about, PasswordRefused { client: client.to_owned(), session }).await;
+}
+
+/// The right one inside a session of the account.
+pub(crate) async fn confirm(world: &World, from: &str, account: AccountId) {
+    let (session, before) = (SessionId::from_bytes([4; 16]), SessionId::from_bytes([3; 16]));
+    let about = About::thing_of(account, "session", *session.as_bytes(), 1);
+    let event = PasswordConfirmed { client: "browser".to_owned(), session, before };
+    tell(world, from, about, event).await;
 }
 
 pub(crate) async fn succeed(world: &World, from: &str, account: AccountId) {

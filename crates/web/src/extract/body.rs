@@ -8,20 +8,23 @@ use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use kernel::Kind;
+use kernel::{Kind, Secret};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::fields::{from_json, from_pairs};
 use crate::stack::too_large;
-use crate::{App, Problem, csrf, texts};
+use crate::{App, Problem, csrf, proof, texts};
 
+const FORM: &str = "application/x-www-form-urlencoded";
 const FORM_BYTES: usize = 64 * 1024;
 const FORM_PAIRS: usize = 256;
 
-/// A form of one of our pages, at most 64 kB and 256 fields; its token is checked and taken off.
+/// A form of one of our pages, at most 64 kB and 256 fields; its token is checked and taken off, and
+/// so is a proof, which the layer of proofs has seen by then.
 #[derive(Clone, Copy, Debug)]
 pub struct Form<T>(pub T);
 
@@ -39,22 +42,47 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let app = App::of(&parts)?;
+        let sent = Sent::read(&parts, body).await?;
+        from_pairs(sent.encoded(None).as_bytes()).map(Self)
+    }
+}
+
+/// A form of one of our pages as it was sent, its token checked: what the house itself asked for
+/// is taken off, what is left is the page's.
+pub(crate) struct Sent {
+    /// The password that was typed to prove who acts.
+    pub(crate) proof: Option<Secret<String>>,
+    /// The page's own fields.
+    pub(crate) fields: Vec<(String, String)>,
+}
+
+impl Sent {
+    pub(crate) async fn read(parts: &Parts, body: Body) -> Result<Self, Problem> {
+        let app = App::of(parts)?;
         let bytes = form_body(&parts.method, &parts.headers, body).await?;
-        let mut token = None;
-        let mut rest = form_urlencoded::Serializer::new(String::with_capacity(bytes.len()));
+        let (mut token, mut proof, mut fields) = (None, None, Vec::new());
         for (count, (name, value)) in form_urlencoded::parse(&bytes).enumerate() {
             if count >= FORM_PAIRS {
                 return Err(malformed());
             }
-            if name == csrf::FIELD {
-                token = Some(value.into_owned());
-            } else {
-                rest.append_pair(&name, &value);
+            match name.as_ref() {
+                csrf::FIELD => token = Some(value.into_owned()),
+                proof::FIELD => proof = Some(Secret::new(value.into_owned())),
+                _ => fields.push((name.into_owned(), value.into_owned())),
             }
         }
         csrf::check(app, &parts.headers, token.as_deref())?;
-        from_pairs(rest.finish().as_bytes()).map(Self)
+        Ok(Self { proof, fields })
+    }
+
+    /// The page's own fields as a body, with a token where one is given.
+    pub(crate) fn encoded(&self, token: Option<&str>) -> String {
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        body.extend_pairs(&self.fields);
+        if let Some(token) = token {
+            body.append_pair(csrf::FIELD, token);
+        }
+        body.finish()
     }
 }
 
@@ -105,7 +133,7 @@ impl<T: Serialize, const MAX_BYTES: usize> IntoResponse for Json<T, MAX_BYTES> {
 async fn form_body(method: &Method, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     // A form in an address would stand in logs and histories.
     let posted = *method != Method::GET && *method != Method::HEAD;
-    if !posted || media_type(headers) != "application/x-www-form-urlencoded" {
+    if !posted || !is_form(headers) {
         return Err(wrong_type(texts::NOT_FORM));
     }
     read(body, FORM_BYTES).await
@@ -130,6 +158,11 @@ fn over_limit(error: &(dyn Error + 'static)) -> bool {
         next = error.source();
     }
     false
+}
+
+/// Whether the body is a form.
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
+    media_type(headers) == FORM
 }
 
 /// The media type without its parameters, in small letters; empty where there is none.

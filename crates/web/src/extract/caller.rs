@@ -7,9 +7,9 @@ use axum::extract::FromRequestParts;
 use http::Method;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use kernel::{AccountId, Actor, Ctx, Kind, SessionId, Timestamp};
+use kernel::{AccountId, Actor, Ctx, Kind, Secret, SessionId, Timestamp};
 
-use crate::{App, LocalPath, Problem, texts};
+use crate::{App, LocalPath, Problem, cookie, texts};
 
 const MAX_TOKEN_BYTES: usize = 4 * 1024;
 
@@ -32,6 +32,8 @@ pub struct Caller {
     pub roles: Vec<String>,
     /// When the person last proved who they are.
     pub auth_time: Timestamp,
+    /// Whether that is recent enough for what an operator changes.
+    pub fresh: bool,
 }
 
 /// A role of staff, as a type.
@@ -42,7 +44,15 @@ pub trait Role: Send + Sync + 'static {
     /// Whether these roles are enough. An administrator may do all.
     #[must_use]
     fn is_met_by(roles: &[String]) -> bool {
-        roles.iter().any(|role| role == Self::NAME || role == Admin::NAME)
+        is_met(Self::NAME, roles)
+    }
+}
+
+/// Whether these roles are enough for what wants the role of this name.
+pub(crate) fn is_met(name: &str, roles: &[String]) -> bool {
+    match name {
+        Staff::NAME => !roles.is_empty(),
+        name => roles.iter().any(|role| role == name || role == Admin::NAME),
     }
 }
 
@@ -70,15 +80,15 @@ impl Role for Auditor {
 }
 impl Role for Staff {
     const NAME: &'static str = "staff";
-
-    fn is_met_by(roles: &[String]) -> bool {
-        !roles.is_empty()
-    }
 }
 
 /// One of the staff with the role `R`; the operator acts.
 #[derive(Clone, Debug)]
 pub struct Operator<R>(pub Caller, pub PhantomData<R>);
+
+/// The token by which an account may know the browser, where the browser shows one.
+#[derive(Debug)]
+pub struct Device(pub Option<Secret<String>>);
 
 /// The shop's own service, by its bearer key.
 #[derive(Clone, Debug)]
@@ -117,9 +127,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Visit {
 
 /// The answer of this request's session look-up, so that it is asked once.
 #[derive(Clone)]
-struct Known(Option<Caller>);
+pub(crate) struct Known(pub(crate) Option<Caller>);
 
-async fn known(parts: &mut Parts) -> Result<Option<Caller>, Problem> {
+pub(crate) async fn known(parts: &mut Parts) -> Result<Option<Caller>, Problem> {
     if let Some(Known(caller)) = parts.extensions.get::<Known>() {
         return Ok(caller.clone());
     }
@@ -171,6 +181,16 @@ impl<R: Role, S: Send + Sync> FromRequestParts<S> for Operator<R> {
         }
         caller.ctx = caller.ctx.acted_by(Actor::Operator { id: Some(caller.account) });
         Ok(Self(caller, PhantomData))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Device {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let name = App::of(parts)?.site.device_cookie;
+        let token = cookie(&parts.headers, name).map(|token| Secret::new(token.to_owned()));
+        Ok(Self(token))
     }
 }
 

@@ -7,5 +7,7 @@ mod fields;
 mod target;
 
 pub use body::{Form, Json, MachineForm};
-pub use caller::{Admin, Auditor, Caller, Operator, Role, Service, Staff, Support, Visit};
+pub(crate) use body::{Sent, is_form};
+pub use caller::{Admin, Auditor, Caller, Device, Operator, Role, Service, Staff, Support, Visit};
+pub(crate) use caller::{Known, is_met, known};
 pub use target::{Path, Query};

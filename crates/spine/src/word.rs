@@ -3,7 +3,25 @@
 //! One macro makes the enum, its text and its reading, so that a row, an event, an API answer and a
 //! form never spell the same thing in two ways.
 
-/// Declares a set of words: `words! { /// doc  pub State { /// doc  Active = "active", } }`.
+use store::{Error as StoreError, Row};
+
+/// A set of words that [`words!`](crate::words) declared.
+pub trait Word: Sized + 'static {
+    /// Reads the word; none for any other text.
+    fn read(text: &str) -> Option<Self>;
+}
+
+/// Reads the word of a row's column.
+///
+/// # Errors
+/// [`StoreError::Column`] where the column is missing or holds no word of the set.
+pub fn word_of<W: Word>(row: &Row, column: &'static str) -> Result<W, StoreError> {
+    W::read(&row.text(column)?).ok_or(StoreError::Column { column })
+}
+
+/// Declares a set of words: `words! { /// doc  pub State { /// doc  Active = "active", } }`. The
+/// crate that does so depends on `serde` and `utoipa`.
+#[macro_export]
 macro_rules! words {
     ($(#[$doc:meta])* $vis:vis $name:ident {
         $($(#[$word_doc:meta])* $word:ident = $text:literal,)+
@@ -32,10 +50,13 @@ macro_rules! words {
             /// Reads the word; none for any other text.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
-                match text {
-                    $($text => Some(Self::$word),)+
-                    _ => None,
-                }
+                Self::ALL.iter().copied().find(|word| word.as_str() == text)
+            }
+        }
+
+        impl $crate::Word for $name {
+            fn read(text: &str) -> Option<Self> {
+                Self::parse(text)
             }
         }
 
@@ -46,5 +67,3 @@ macro_rules! words {
         }
     };
 }
-
-pub(crate) use words;

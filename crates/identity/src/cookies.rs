@@ -1,0 +1,38 @@
+//! The cookies of a browser that comes in, goes out, or is known.
+
+use kernel::{Ctx, Secret};
+use web::{App, Problem, SameSite, SetCookie};
+
+use crate::device::KNOWN_FOR;
+use crate::session::{Opened, TOKEN_COOKIE};
+
+/// Puts a browser into a session: its cookie, and away with any token of an earlier one.
+///
+/// # Errors
+/// A broken problem where the cookie's name cannot be used.
+pub(crate) fn sign_in_cookies(
+    app: &App,
+    ctx: &Ctx,
+    opened: &Opened,
+) -> Result<(SetCookie, SetCookie), Problem> {
+    let cookie = app.session_cookie(ctx, &opened.secret, opened.ends_at)?;
+    Ok((cookie, SetCookie::removed(TOKEN_COOKIE)?))
+}
+
+/// Takes a browser out of its session.
+///
+/// # Errors
+/// A broken problem where a cookie's name cannot be used.
+pub(crate) fn sign_out_cookies(app: &App) -> Result<(SetCookie, SetCookie), Problem> {
+    Ok((SetCookie::removed(app.site.session_cookie)?, SetCookie::removed(TOKEN_COOKIE)?))
+}
+
+/// Lets a browser show at its next sign-in that the account knows it.
+///
+/// # Errors
+/// A broken problem where the cookie's name cannot be used.
+pub fn device_cookie(app: &App, token: &Secret<String>) -> Result<SetCookie, Problem> {
+    let life_s = u32::try_from(KNOWN_FOR.as_secs()).unwrap_or(u32::MAX);
+    let name = app.site.device_cookie;
+    Ok(SetCookie::new(name, token.expose(), SameSite::Strict, Some(life_s))?)
+}
