@@ -39,9 +39,15 @@ pub struct OwnConfig {
 pub struct UpstreamConfig {
     /// Its name: letters, digits, `-`, `_`, `.`.
     pub name: String,
-    /// `http://host:port`, without a path.
+    /// `http://host:port` or `https://host:port`, without a path.
     pub address: String,
-    /// `http1` or `http2` (without TLS, by prior knowledge). Default `http1`.
+    /// The id of an `[[upstream_tls]]`, for `https`. Default none: the public authorities vouch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
+    /// The name that its certificate must hold. Default: the host of its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// `http1` or `http2` (with TLS by ALPN, without by prior knowledge). Default `http1`.
     #[serde(default)]
     pub protocol: Protocol,
     /// Requests in flight at once; more are answered 503. Default 1024, 1 to 65536.
@@ -259,6 +265,8 @@ impl EdgeConfig {
             most(format!("{key}: address (bytes)"), upstream.address.len(), 255);
             let header_key = upstream.header_key.as_deref().unwrap_or_default();
             most(format!("{key}: header_key (bytes)"), header_key.len(), 64);
+            let tls = upstream.tls.as_deref().unwrap_or_default();
+            most(format!("{key}: tls (bytes)"), tls.len(), 64);
         }
         for route in &self.route {
             let key = format!("[[route]] \"{}\"", route.name);
@@ -406,6 +414,8 @@ impl UpstreamConfig {
         Upstream {
             name: self.name.clone(),
             address: self.address.clone(),
+            tls: self.tls.clone(),
+            server_name: self.server_name.clone(),
             protocol: self.protocol,
             in_flight_max: self.in_flight_max,
             idle_max: self.idle_max,

@@ -43,6 +43,8 @@ async fn main() -> Result<(), Failure> {
         listen: listen.parse()?,
         tls: if rest.first().is_some_and(|word| word == "tls") { Some(tls()?) } else { None },
         trusted_proxies: Vec::new(),
+        proxy_protocol: Vec::new(),
+        upstream_tls: HashMap::new(),
         bounds: Bounds { client_connections_max: 4_096, ..Bounds::default() },
         issuer: Issuer { issuer: "https://bench".into(), audience: "bench".into() },
         header_keys,
@@ -54,6 +56,7 @@ async fn main() -> Result<(), Failure> {
         observations: Arc::new(Observations::new(1_000)),
         minter: None,
         core: axum::Router::new(),
+        pages: None,
     })
     .await?;
     say(&token(&keys)?)?;
@@ -127,7 +130,7 @@ fn tls() -> Result<Tls, Failure> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
     let chain = made.cert.pem();
     let key = made.signing_key.serialize_pem();
-    let certificates = Certificates::from_pem(chain.as_bytes(), key.as_bytes())?;
+    let certificates = Certificates::from_pem(&[(chain.as_bytes(), key.as_bytes())])?;
     Ok(Tls { certificates, tls12: false })
 }
 

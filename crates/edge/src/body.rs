@@ -14,6 +14,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::deadline::Deadline;
 use crate::framing::may_be_trailer;
+use crate::http2;
 use crate::long_lived::Place;
 use crate::recorder::Busy;
 use crate::upstream::FromUpstream;
@@ -211,6 +212,35 @@ enum Source {
     Core(axum::body::Body),
 }
 
+impl Source {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        match self {
+            Self::Nothing => Poll::Ready(None),
+            Self::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Nothing;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Self::Upstream(body) => body.poll_frame(cx),
+            Self::Core(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|next| next.map(|frame| frame.map_err(|_| BodyFault::Response))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Upstream(body) => body.is_end_stream(),
+            Self::Core(body) => body.is_end_stream(),
+        }
+    }
+}
+
 /// A watched answer: it closes with its session.
 struct Watch {
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -220,6 +250,8 @@ struct Watch {
 /// The body of an answer.
 pub(crate) struct AnswerBody {
     source: Source,
+    /// For HTTP/2: what is left of a piece that was larger than a stream may hold.
+    rest: Option<Bytes>,
     busy: Option<Busy>,
     watch: Option<Box<Watch>>,
 }
@@ -232,7 +264,7 @@ impl std::fmt::Debug for AnswerBody {
 
 impl AnswerBody {
     const fn of(source: Source) -> Self {
-        Self { source, busy: None, watch: None }
+        Self { source, rest: None, busy: None, watch: None }
     }
 
     /// No body.
@@ -258,6 +290,11 @@ impl AnswerBody {
         self.busy = Some(busy);
     }
 
+    /// Gives pieces of a bounded size only, and says so to [`http2`].
+    pub(crate) fn cut(&mut self) {
+        self.rest = Some(Bytes::new());
+    }
+
     /// Breaks the body off when its place is closed.
     pub(crate) fn watch(&mut self, place: Place) {
         let closed = Box::pin(place.closed.clone().cancelled_owned());
@@ -278,32 +315,35 @@ impl Body for AnswerBody {
             && watch.closed.as_mut().poll(cx).is_ready()
         {
             this.source = Source::Nothing;
+            this.rest = None;
             this.watch = None;
             return Poll::Ready(Some(Err(BodyFault::Closed)));
         }
-        match &mut this.source {
-            Source::Nothing => Poll::Ready(None),
-            Source::Whole(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.source = Source::Nothing;
-                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+        let Some(rest) = &mut this.rest else { return this.source.poll_frame(cx) };
+        if rest.is_empty() {
+            let next = this.source.poll_frame(cx);
+            match next {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => *rest = data,
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                Poll::Pending => {
+                    http2::note(http2::Step::Dry);
+                    return Poll::Pending;
+                }
+                Poll::Ready(None | Some(Err(_))) => return next,
             }
-            Source::Upstream(body) => body.poll_frame(cx),
-            Source::Core(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map(|next| next.map(|frame| frame.map_err(|_| BodyFault::Response))),
         }
+        let piece = rest.split_to(rest.len().min(http2::PIECE_BYTES));
+        http2::note(http2::Step::Gave(piece.len()));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Nothing => true,
-            Source::Whole(bytes) => bytes.is_empty(),
-            Source::Upstream(body) => body.is_end_stream(),
-            Source::Core(body) => body.is_end_stream(),
-        }
+        self.rest.as_ref().is_none_or(Bytes::is_empty) && self.source.is_end_stream()
     }
 
+    /// Asked before the first piece only.
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Nothing => SizeHint::with_exact(0),

@@ -26,8 +26,11 @@ pub struct Bounds {
     pub fields_max: usize,
     /// Between two requests on one connection, in milliseconds.
     pub idle_ms: u64,
-    /// A client that takes no byte of an answer, in milliseconds.
+    /// The window in which a client that something waits for must take `write_min_bytes`, in
+    /// milliseconds.
     pub write_idle_ms: u64,
+    /// What it must take in each such window, in bytes.
+    pub write_min_bytes: u64,
     /// What a request body must bring in each `body_idle_ms` of its route, in bytes.
     pub body_min_bytes: u64,
     /// Bodies to our own paths, in bytes.
@@ -36,6 +39,9 @@ pub struct Bounds {
     pub streams_max: u32,
     /// Streams that an HTTP/2 client may reset before we have taken them up.
     pub resets_max: usize,
+    /// Frames without content (PING, SETTINGS, RST_STREAM and so on) that an HTTP/2 client may send
+    /// at once; a tenth of them more each second, and one for each KiB that it is sent.
+    pub control_frames_max: u32,
     /// WebSockets and event streams open at once.
     pub long_lived_max: usize,
     /// Different keys of the limits that are remembered.
@@ -61,10 +67,12 @@ impl Default for Bounds {
             fields_max: 96,
             idle_ms: 60_000,
             write_idle_ms: 30_000,
+            write_min_bytes: 4_096,
             body_min_bytes: 1_024,
             own_body_max_bytes: 1024 * 1024,
             streams_max: 100,
             resets_max: 20,
+            control_frames_max: 400,
             long_lived_max: 10_000,
             limit_keys_max: 200_000,
             tokens_max: 50_000,
@@ -80,11 +88,14 @@ impl Bounds {
     /// # Errors
     /// [`Error::Config`] that names the key and the range.
     pub fn check(&self) -> Result<(), Error> {
-        let counts: [(&'static str, u64, u64, u64); 9] = [
+        let counts: [(&'static str, u64, u64, u64); 11] = [
             ("handshake_ms", self.handshake_ms, 100, 60_000),
             ("head_ms", self.head_ms, 100, 120_000),
             ("idle_ms", self.idle_ms, 100, 3_600_000),
             ("write_idle_ms", self.write_idle_ms, 100, 3_600_000),
+            // A stalled HTTP/2 stream is seen in steps of 16 KiB.
+            ("write_min_bytes", self.write_min_bytes, 1, 16_384),
+            ("control_frames_max", u64::from(self.control_frames_max), 100, 1_000_000),
             ("streams_max", u64::from(self.streams_max), 1, 10_000),
             ("head_max_bytes", wide(self.head_max_bytes), 1_024, 1 << 20),
             ("target_max_bytes", wide(self.target_max_bytes), 64, 1 << 16),

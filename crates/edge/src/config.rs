@@ -12,6 +12,7 @@ use crate::error::{Error, Problem};
 pub use crate::forward_auth::ForwardAuth;
 use crate::session::Issuer;
 use crate::tls::Certificates;
+use crate::wire::UpstreamTls;
 
 /// Everything that an edge needs; the rest comes by the feed.
 pub struct Config {
@@ -21,12 +22,16 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<Net>,
+    /// Proxies whose every connection begins with a PROXY protocol header; nobody else's may.
+    pub proxy_protocol: Vec<Net>,
     /// Sizes, counts and times.
     pub bounds: Bounds,
     /// Whose session tokens are believed.
     pub issuer: Issuer,
     /// Secrets of at least 32 bytes that identity headers are signed with, by id.
     pub header_keys: HashMap<String, Secret<Vec<u8>>>,
+    /// TLS settings that upstreams name, by id.
+    pub upstream_tls: HashMap<String, UpstreamTls>,
     /// Answers to other proxies; none: no proxy is answered.
     pub forward_auth: Option<ForwardAuth>,
     /// Where a page visitor without a session is sent.
@@ -43,12 +48,15 @@ pub struct Config {
     pub minter: Option<Arc<dyn Minter>>,
     /// What answers our own paths.
     pub core: axum::Router,
+    /// What makes the page of a refusal ([`crate::Shown`] in the extensions of a request for `/`);
+    /// none: a page without style.
+    pub pages: Option<axum::Router>,
 }
 
 /// How TLS is spoken.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// The certificate, which can be replaced while running.
+    /// The certificates, which can be replaced while running.
     pub certificates: Certificates,
     /// Whether TLS 1.2 is spoken besides 1.3 (default no).
     pub tls12: bool,

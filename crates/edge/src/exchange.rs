@@ -1,26 +1,21 @@
-//! One request on its way through the stack, and the ways in which it can be refused.
+//! One request on its way through the stack.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION,
-    RETRY_AFTER, SET_COOKIE, USER_AGENT, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{CACHE_CONTROL, CONNECTION, COOKIE, SET_COOKIE, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use kernel::{RequestId, Timestamp};
-use serde::Serialize;
 use web::ClientFacts;
 
 use crate::body::{AnswerBody, Fate, RequestBody};
 use crate::connections::Place;
 use crate::fields::Fields;
-use crate::head::Flaw;
 use crate::limits::Rule;
 use crate::limits::{Told, Verdict};
 use crate::recorder::{Ledger, Record};
+use crate::refused::Refused;
 use crate::routes::{Entry, Found};
 use crate::session::Session;
 use crate::state::Inner;
@@ -208,12 +203,16 @@ impl Exchange {
         }
     }
 
-    /// Whether a person looks at a page, and can be sent to another.
-    pub(crate) fn is_navigation(&self) -> bool {
+    /// Whether a person waits for a page; a program is told in JSON.
+    pub(crate) fn wants_page(&self) -> bool {
         let header = |name: &str| self.head.headers.get(name).map(HeaderValue::as_bytes);
         let html = header("accept").is_some_and(|accept| contains(accept, b"text/html"));
-        let document = header("sec-fetch-dest").is_none_or(|dest| dest == b"document");
-        self.head.method.is_safe() && html && document
+        html && header("sec-fetch-dest").is_none_or(|dest| dest == b"document")
+    }
+
+    /// Whether a person looks at a page, and can be sent to another.
+    pub(crate) fn is_navigation(&self) -> bool {
+        self.head.method.is_safe() && self.wants_page()
     }
 
     /// Counts something that was seen.
@@ -224,12 +223,9 @@ impl Exchange {
     /// Ends the exchange with a refusal.
     pub(crate) fn refuse(self: Box<Self>, refused: Refused) -> Answer {
         let request = RequestId::generate(self.now, self.edge.entropy.as_ref());
-        tracing::debug!(%request, code = refused.code, status = refused.status, "refused");
-        let close = refused.close;
-        let mut answer = refused.answer(&request.to_string());
-        if self.page || self.is_navigation() {
-            refused.as_page(&mut answer, &request.to_string());
-        }
+        tracing::debug!(%request, code = refused.code(), "refused");
+        let close = refused.closes();
+        let mut answer = refused.answer(request, self.page || self.wants_page());
         self.notes.apply(answer.headers_mut());
         if close && self.head.version < http::Version::HTTP_2 {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -257,144 +253,4 @@ pub(crate) fn has_our_cookies(headers: &HeaderMap) -> bool {
 
 pub(crate) fn contains(bytes: &[u8], part: &[u8]) -> bool {
     memchr::memmem::find(bytes, part).is_some()
-}
-
-/// Why a request goes no further.
-#[derive(Clone, Debug)]
-pub(crate) struct Refused {
-    status: u16,
-    code: &'static str,
-    detail: Cow<'static, str>,
-    retry_after_s: Option<u32>,
-    location: Option<String>,
-    violated: Option<String>,
-    close: bool,
-}
-
-#[derive(Serialize)]
-struct Document<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    title: &'a str,
-    status: u16,
-    code: &'a str,
-    detail: &'a str,
-    #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
-    violated: Option<[&'a str; 1]>,
-    request_id: &'a str,
-}
-
-impl Refused {
-    /// A refusal with a stable code and words that are safe to show.
-    pub(crate) fn new(
-        status: u16,
-        code: &'static str,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Self {
-            status,
-            code,
-            detail: detail.into(),
-            retry_after_s: None,
-            location: None,
-            violated: None,
-            close: false,
-        }
-    }
-
-    /// A page navigation is sent elsewhere.
-    pub(crate) fn see_other(code: &'static str, location: String) -> Self {
-        Self { location: Some(location), ..Self::new(303, code, "Sign in first.") }
-    }
-
-    /// A limit was met.
-    pub(crate) fn limited(rule: &Rule, verdict: Verdict) -> Self {
-        let wait_s = verdict.retry_after_s();
-        let detail = format!("Too many requests; try again in {wait_s} s.");
-        Self {
-            retry_after_s: Some(wait_s),
-            violated: Some(rule.limit.name.clone()),
-            ..Self::new(429, "edge.limited", detail)
-        }
-    }
-
-    /// The request is not one that can be passed on.
-    pub(crate) fn flaw(flaw: Flaw) -> Self {
-        let detail = "The request is not well-formed HTTP, or can be read in two ways.";
-        Self { close: true, ..Self::new(flaw.status(), flaw.code(), detail) }
-    }
-
-    /// The same, and the connection ends with it.
-    pub(crate) fn closing(mut self) -> Self {
-        self.close = true;
-        self
-    }
-
-    /// Try again in so many seconds.
-    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
-        self.retry_after_s = Some(seconds);
-        self
-    }
-
-    /// The stable code.
-    pub(crate) const fn code(&self) -> &'static str {
-        self.code
-    }
-
-    /// The same for a person: a page without style or script, which needs nothing of ours.
-    fn as_page(&self, answer: &mut Answer, request: &str) {
-        let title = answer.status().canonical_reason().unwrap_or("Refused");
-        // Every word is ours: nothing of the request stands in it.
-        let page = format!(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width\">\
-             <title>{title}</title></head><body><main><h1>{title}</h1><p>{}</p>\
-             <p>Request <code>{request}</code></p></main></body></html>",
-            self.detail
-        );
-        *answer.body_mut() = AnswerBody::whole(page);
-        let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        headers.insert(
-            CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
-        );
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    }
-
-    fn answer(&self, request: &str) -> Answer {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
-        let kind = if self.violated.is_some() {
-            "https://iana.org/assignments/http-problem-types#quota-exceeded".to_owned()
-        } else {
-            format!("urn:stagedoor:problem:{}", self.code)
-        };
-        let document = Document {
-            kind: &kind,
-            title: status.canonical_reason().unwrap_or("Refused"),
-            status: self.status,
-            code: self.code,
-            detail: &self.detail,
-            violated: self.violated.as_deref().map(|name| [name]),
-            request_id: request,
-        };
-        let text = serde_json::to_vec(&document).unwrap_or_default();
-        let mut answer = Response::new(AnswerBody::whole(text));
-        *answer.status_mut() = status;
-        let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(seconds) = self.retry_after_s {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if self.status == 401 {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        if let Some(location) = &self.location
-            && let Ok(location) = HeaderValue::from_str(location)
-        {
-            headers.insert(LOCATION, location);
-        }
-        answer
-    }
 }

@@ -13,8 +13,9 @@ use kernel::Secret;
 use web::feed::Net;
 
 use crate::body::AnswerBody;
-use crate::exchange::{Answer, Exchange, Refused};
+use crate::exchange::{Answer, Exchange};
 use crate::head;
+use crate::refused::Refused;
 
 /// The header that carries the shared secret.
 pub const SECRET: HeaderName = HeaderName::from_static("x-stagedoor-forward-secret");

@@ -1,7 +1,7 @@
 //! Takes connections, speaks TLS, and gives each request to the stack.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -12,7 +12,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -20,20 +19,24 @@ use tower::Service as _;
 
 use crate::body::{AnswerBody, RequestBody};
 use crate::config::Config;
-use crate::connections::{Order, Signal};
+use crate::connections::{Order, Place, Signal};
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::exchange::{Asked, ConnectionFacts, Exchange, Refused};
+use crate::exchange::{Asked, ConnectionFacts, Exchange};
 use crate::fields::Fields;
 use crate::forward_auth;
+use crate::http2::{Guarded, Streams};
 use crate::identity::HeaderKey;
 use crate::proxy::pass_on;
+use crate::proxy_protocol;
 use crate::recorder::{Ledger, Record, Recorder};
-use crate::routes::Found;
+use crate::refused::{Refused, Shown, dress};
+use crate::routes::{Credentials, Found};
+use crate::socket::{Counted, Socket};
 use crate::stack::stack;
 use crate::state::{Inner, Parts};
-use crate::tls::{self, Replay};
-use crate::upstream::Tracked;
+use crate::tls;
+use crate::wire::UpstreamTls;
 
 /// The data plane.
 #[derive(Debug)]
@@ -56,7 +59,12 @@ impl Edge {
         let header_keys =
             keys.filter_map(|(id, key)| Some((id.clone(), HeaderKey::new(key.expose())?)));
         let inner = Arc::new(Inner::new(Parts {
-            header_keys: header_keys.collect(),
+            credentials: Credentials {
+                header_keys: header_keys.collect(),
+                tls: config.upstream_tls,
+                public_tls: UpstreamTls::new(None, None)?,
+            },
+            proxy_protocol: config.proxy_protocol,
             bounds: config.bounds,
             trusted: config.trusted_proxies,
             sign_in_path: config.sign_in_path,
@@ -66,6 +74,7 @@ impl Edge {
             entropy: config.entropy,
             minter: config.minter,
             core: config.core,
+            pages: config.pages,
             observations: config.observations,
         }));
         if let Some(first) = feed.next().await {
@@ -158,20 +167,38 @@ async fn accept(edge: Arc<Inner>, listener: TcpListener, acceptor: Option<TlsAcc
             }
         };
         let peer = peer.ip().to_canonical();
-        let now = edge.clock.now();
-        let trusted = edge.trusts(peer);
-        let Some(place) = edge.connections.enter(peer, trusted) else {
-            edge.observe(peer, "edge.too_many_connections", now);
-            continue;
-        };
-        if !trusted && edge.blocks.load().of(peer, now).is_some() {
-            edge.observe(peer, "edge.blocked", now);
-            continue;
-        }
         let _ = socket.set_nodelay(true);
-        let facts = ConnectionFacts::new(peer, trusted, acceptor.is_some(), place);
-        let connection = Connection { edge: Arc::clone(&edge), facts };
-        edge.tasks.spawn(connection.run(socket, acceptor.clone()));
+        let acceptor = acceptor.clone();
+        if edge.proxy_protocol.iter().any(|net| net.contains(peer)) {
+            let Some(place) = edge.connections.enter(peer, true) else {
+                edge.observe(peer, "edge.too_many_connections", edge.clock.now());
+                continue;
+            };
+            edge.tasks.spawn(introduced(Arc::clone(&edge), socket, peer, place, acceptor));
+        } else if let Some(connection) = Connection::admit(&edge, peer, acceptor.is_some()) {
+            edge.tasks.spawn(connection.run(socket, Vec::new(), acceptor));
+        }
+    }
+}
+
+/// A connection that a proxy passes on, saying first whose it is. Until then, `place` holds its
+/// place among all.
+async fn introduced(
+    edge: Arc<Inner>,
+    mut socket: TcpStream,
+    peer: IpAddr,
+    place: Place,
+    acceptor: Option<TlsAcceptor>,
+) {
+    let span = Duration::from_millis(edge.bounds.handshake_ms);
+    let header = timeout(span, proxy_protocol::header(&mut socket)).await;
+    let Ok(Ok((client, behind))) = header else {
+        edge.observe(peer, "edge.proxy_protocol", edge.clock.now());
+        return;
+    };
+    drop(place);
+    if let Some(connection) = Connection::admit(&edge, client.unwrap_or(peer), acceptor.is_some()) {
+        connection.run(socket, behind, acceptor).await;
     }
 }
 
@@ -182,12 +209,31 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(mut self, mut socket: TcpStream, acceptor: Option<TlsAcceptor>) {
-        let Some(acceptor) = acceptor else { return self.http1(socket).await };
+    /// A client's connection, unless it has too many or is blocked.
+    fn admit(edge: &Arc<Inner>, peer: IpAddr, tls: bool) -> Option<Self> {
+        let now = edge.clock.now();
+        let trusted = edge.trusts(peer);
+        let Some(place) = edge.connections.enter(peer, trusted) else {
+            edge.observe(peer, "edge.too_many_connections", now);
+            return None;
+        };
+        if !trusted && edge.blocks.load().of(peer, now).is_some() {
+            edge.observe(peer, "edge.blocked", now);
+            return None;
+        }
+        let facts = ConnectionFacts::new(peer, trusted, tls, place);
+        Some(Self { edge: Arc::clone(edge), facts })
+    }
+
+    /// `first` has been read from the socket already.
+    async fn run(mut self, mut socket: TcpStream, first: Vec<u8>, acceptor: Option<TlsAcceptor>) {
+        let Some(acceptor) = acceptor else {
+            return self.http1(Socket::new(first.into(), socket)).await;
+        };
         let handshake = async {
-            let (first, ja4) =
-                tls::first_words(&mut socket, self.edge.bounds.hello_max_bytes).await?;
-            let stream = acceptor.accept(Replay::new(first, socket)).await?;
+            let hello_max = self.edge.bounds.hello_max_bytes;
+            let (first, ja4) = tls::first_words(&mut socket, first, hello_max).await?;
+            let stream = acceptor.accept(Socket::new(first, socket)).await?;
             Ok::<_, std::io::Error>((stream, ja4))
         };
         let span = Duration::from_millis(self.edge.bounds.handshake_ms);
@@ -206,7 +252,7 @@ impl Connection {
         }
     }
 
-    async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, socket: S) {
+    async fn http1(self, socket: impl Counted) {
         let ledger = Arc::new(Ledger::default());
         let recorder = Recorder::new(socket, &self.edge.bounds, Arc::clone(&ledger));
         let facts = Arc::new(self.facts);
@@ -224,7 +270,7 @@ impl Connection {
         drive(connection.as_mut(), &signal, None, |c| c.graceful_shutdown()).await;
     }
 
-    async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, socket: S) {
+    async fn http2(self, socket: impl Counted) {
         let ledger = Arc::new(Ledger::default());
         let facts = Arc::new(self.facts);
         let edge = self.edge;
@@ -232,13 +278,14 @@ impl Connection {
         let idle =
             Idle { ledger: Arc::clone(&ledger), span: Duration::from_millis(edge.bounds.idle_ms) };
         let bounds = edge.bounds;
-        let tasks = edge.tasks.clone();
-        let service = service_fn(move |request| {
+        let streams = Streams::new(edge.tasks.clone(), &bounds);
+        let socket = Guarded::new(socket, &bounds, Arc::clone(&ledger));
+        let service = service_fn(|request| {
             let (edge, facts) = (Arc::clone(&edge), Arc::clone(&facts));
             answer(edge, facts, Arc::clone(&ledger), Record::unseen(), request)
         });
         let list_max = u32::try_from(bounds.head_max_bytes).unwrap_or(u32::MAX);
-        let connection = http2::Builder::new(Tracked(tasks))
+        let connection = http2::Builder::new(streams)
             .timer(TokioTimer::new())
             .max_concurrent_streams(bounds.streams_max)
             .max_pending_accept_reset_streams(bounds.resets_max)
@@ -250,6 +297,9 @@ impl Connection {
             .serve_connection(TokioIo::new(socket), service);
         let mut connection = pin!(connection);
         drive(connection.as_mut(), &signal, Some(idle), |c| c.graceful_shutdown()).await;
+        if ledger.is_flooded() {
+            edge.observe(facts.peer, "edge.http2_flood", edge.clock.now());
+        }
     }
 }
 
@@ -344,8 +394,18 @@ async fn answer(
         our_cookies: false,
         page: false,
     });
+    let multiplexed = exchange.head.version >= http::Version::HTTP_2;
+    let edge = Arc::clone(&exchange.edge);
     let mut answer = through(exchange).await;
+    if let Some(pages) = &edge.pages
+        && answer.extensions().get::<Shown>().is_some()
+    {
+        answer = Box::pin(dress(pages, answer)).await;
+    }
     answer.body_mut().keep_busy(busy);
+    if multiplexed {
+        answer.body_mut().cut();
+    }
     Ok(answer)
 }
 

@@ -12,10 +12,12 @@ use tower::ServiceExt as _;
 use web::feed::{Protocol, Standing};
 
 use crate::body::{AnswerBody, BodyFault, RequestBody};
-use crate::exchange::{Answer, Exchange, Refused, SESSION_COOKIE, forwarded};
+use crate::exchange::{Answer, Exchange, SESSION_COOKIE, forwarded};
 use crate::fields::{Fields, strip, strip_hop_by_hop};
 use crate::long_lived::{Owner, Place};
+use crate::refused::Refused;
 use crate::routes::{Entry, Found};
+use crate::stack;
 use crate::tunnel;
 use crate::upstream::{FromUpstream, SendFault, Source, Upstream};
 
@@ -60,14 +62,19 @@ async fn forward(mut exchange: Box<Exchange>, entry: Arc<Entry>) -> Answer {
         let refused = Refused::new(503, "edge.upstream_full", "Too many requests are under way.");
         return exchange.refuse(refused.retry_after(1));
     };
-    let request = match outgoing(&mut exchange, &entry.upstream) {
+    let protocol = entry.upstream.config.protocol;
+    let request = match outgoing(&mut exchange, &entry.upstream, protocol) {
         Ok(request) => request,
         Err(refused) => return exchange.refuse(refused),
     };
     let times = &entry.route.timeouts;
     let until =
         (times.total_ms > 0).then(|| Instant::now() + Duration::from_millis(times.total_ms));
-    let sent = entry.upstream.send(request, times, &exchange.edge.background);
+    let anew = |request: &mut Request<RequestBody>| {
+        let uri = request.uri().clone();
+        stack::sign(&exchange, &uri, request.headers_mut());
+    };
+    let sent = entry.upstream.send(request, times, &exchange.edge.background, anew);
     let sent = match until {
         Some(until) => tokio::time::timeout_at(until, sent).await.unwrap_or(Err(SendFault::Late)),
         None => sent.await,
@@ -131,12 +138,21 @@ fn no_answer(exchange: &Exchange, entry: &Entry, fault: SendFault) -> Refused {
         None => {}
     }
     tracing::warn!(upstream, ?fault, "no answer from an upstream");
+    unanswered(fault).closing()
+}
+
+/// What is said where an upstream did not answer.
+pub(crate) fn unanswered(fault: SendFault) -> Refused {
     match fault {
         SendFault::Late => {
-            Refused::new(504, "edge.upstream_late", "The shop does not answer in time.").closing()
+            Refused::new(504, "edge.upstream_late", "The shop does not answer in time.")
+        }
+        SendFault::Unproved => {
+            let detail = "The shop cannot prove that it is the shop.";
+            Refused::new(502, "edge.upstream_unproved", detail)
         }
         SendFault::Gone | SendFault::Body => {
-            Refused::new(502, "edge.upstream_gone", "The shop cannot be reached.").closing()
+            Refused::new(502, "edge.upstream_gone", "The shop cannot be reached.")
         }
     }
 }
@@ -149,8 +165,9 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 pub(crate) fn outgoing(
     exchange: &mut Exchange,
     upstream: &Upstream,
+    protocol: Protocol,
 ) -> Result<Request<RequestBody>, Refused> {
-    exchange.page = exchange.is_navigation();
+    exchange.page = exchange.wants_page();
     let mut headers = std::mem::take(&mut exchange.head.headers);
     if exchange.our_cookies {
         hide_cookies(&mut headers);
@@ -163,11 +180,12 @@ pub(crate) fn outgoing(
     let body = std::mem::replace(&mut exchange.body, RequestBody::none());
     let mut request = Request::new(body);
     *request.method_mut() = exchange.head.method.clone();
-    *request.uri_mut() = match upstream.config.protocol {
+    *request.uri_mut() = match protocol {
         Protocol::Http1 => origin_form(&mut exchange.head.uri),
         Protocol::Http2 => {
             let host = headers.remove(HOST);
-            absolute_form(&exchange.head.uri, host.as_ref())
+            let secure = upstream.config.is_secure();
+            absolute_form(&exchange.head.uri, host.as_ref(), secure)
                 .ok_or_else(|| Refused::new(400, "hygiene.target", "The target is not usable."))?
         }
     };
@@ -184,11 +202,11 @@ fn origin_form(uri: &mut Uri) -> Uri {
     target.map_or_else(|| Uri::from(PathAndQuery::from_static("/")), Uri::from)
 }
 
-fn absolute_form(uri: &Uri, host: Option<&HeaderValue>) -> Option<Uri> {
+fn absolute_form(uri: &Uri, host: Option<&HeaderValue>, secure: bool) -> Option<Uri> {
     let authority = Authority::try_from(host?.as_bytes()).ok()?;
     let target = uri.path_and_query()?.clone();
     let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
     parts.authority = Some(authority);
     parts.path_and_query = Some(target);
     Uri::from_parts(parts).ok()

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,13 +15,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use hyper::rt::ReadBufCursor;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 use crate::bounds::Bounds;
 use crate::deadline::Deadline;
 use crate::framing::{Framer, Step};
 use crate::head::{Flaw, HeadBounds};
+use crate::socket::Counted;
+use crate::uptake::Uptake;
 
 /// What hyper is given in place of a refused head.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
@@ -64,6 +66,7 @@ pub(crate) struct Ledger {
     waker: AtomicWaker,
     /// Requests that hyper has read and whose answers are not written yet.
     busy: AtomicUsize,
+    flooded: AtomicBool,
 }
 
 /// A request that is being answered: while one is, its connection is not idle.
@@ -97,6 +100,16 @@ impl Ledger {
         self.busy.load(Ordering::Acquire) == 0
     }
 
+    /// The client sends more frames than it may.
+    pub(crate) fn flood(&self) {
+        self.flooded.store(true, Ordering::Release);
+    }
+
+    /// Whether it did.
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.flooded.load(Ordering::Acquire)
+    }
+
     /// Says whether the WebSocket that was asked for is opened.
     pub(crate) fn decide(&self, open: bool) {
         self.upgrade.store(if open { OPENED } else { REFUSED }, Ordering::Release);
@@ -109,7 +122,6 @@ impl Ledger {
 struct Pace {
     idle: Duration,
     head: Duration,
-    write_idle: Duration,
     buffer_max: usize,
 }
 
@@ -130,7 +142,7 @@ pub(crate) struct Recorder<S> {
     /// When an idle or half-spoken connection ends; none while a request is worked on.
     read_by: Option<Instant>,
     head_begun: bool,
-    write_by: Option<Instant>,
+    uptake: Uptake,
     timer: Deadline,
     lingered: usize,
     shut: bool,
@@ -149,7 +161,6 @@ impl<S> Recorder<S> {
         let pace = Pace {
             idle: Duration::from_millis(bounds.idle_ms),
             head: Duration::from_millis(bounds.head_ms),
-            write_idle: Duration::from_millis(bounds.write_idle_ms),
             buffer_max: bounds.head_max_bytes.max(BUFFER_BYTES),
         };
         let first = Instant::now() + pace.head;
@@ -167,7 +178,7 @@ impl<S> Recorder<S> {
             pace,
             read_by: Some(first),
             head_begun: true,
-            write_by: None,
+            uptake: Uptake::new(bounds),
             timer: Deadline::new(first),
             lingered: 0,
             shut: false,
@@ -184,22 +195,6 @@ impl<S> Recorder<S> {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
-        }
-    }
-
-    /// Ready once the earliest deadline has passed and no request is being answered.
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let by = match (self.read_by, self.write_by) {
-                (Some(read), Some(write)) => read.min(write),
-                (Some(by), None) | (None, Some(by)) => by,
-                (None, None) => return Poll::Pending,
-            };
-            ready!(self.timer.poll(cx, by));
-            if self.write_by.is_some() || self.ledger.is_idle() {
-                return Poll::Ready(());
-            }
-            self.read_by = Some(Instant::now() + self.pace.idle);
         }
     }
 
@@ -278,7 +273,31 @@ enum Advance {
     Broken,
 }
 
-impl<S: AsyncRead + Unpin> Recorder<S> {
+impl<S: Counted> Recorder<S> {
+    /// Ready once a client is late: with its next head while no request is being answered, or in
+    /// taking its answer.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let by = match (self.read_by, self.uptake.by()) {
+                (Some(read), Some(write)) => read.min(write),
+                (Some(by), None) | (None, Some(by)) => by,
+                (None, None) => return Poll::Pending,
+            };
+            ready!(self.timer.poll(cx, by));
+            if self.uptake.is_late(self.socket.taken()) {
+                self.socket.give_up();
+                return Poll::Ready(());
+            }
+            let now = Instant::now();
+            if self.read_by.is_some_and(|by| by <= now) {
+                if self.ledger.is_idle() {
+                    return Poll::Ready(());
+                }
+                self.read_by = Some(now + self.pace.idle);
+            }
+        }
+    }
+
     /// Reads from the socket behind the held bytes; `Ok(0)` at its end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.end == 0 {
@@ -317,7 +336,7 @@ impl<S: AsyncRead + Unpin> Recorder<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Recorder<S> {
+impl<S: Counted> hyper::rt::Read for Recorder<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -373,19 +392,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Recorder<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Recorder<S> {
+impl<S: Counted> Recorder<S> {
     fn paced<T>(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.write_by = None;
             return written;
         }
-        if self.write_by.is_none() {
-            self.write_by = Some(Instant::now() + self.pace.write_idle);
-        }
+        self.uptake.waits(self.socket.taken());
         ready!(self.poll_late(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -412,7 +428,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Recorder<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Recorder<S> {
+impl<S: Counted> hyper::rt::Write for Recorder<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -440,6 +456,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Recorder<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.socket).poll_flush(cx);
+        if flushed.is_ready() {
+            this.uptake.caught_up();
+        }
         this.paced(cx, flushed)
     }
 
@@ -448,7 +467,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Recorder<S> {
         if !this.shut {
             ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
             this.shut = true;
-            this.write_by = None;
+            this.uptake.caught_up();
             this.read_by = Some(Instant::now() + Duration::from_secs(1));
         }
         ready!(this.poll_linger(cx));

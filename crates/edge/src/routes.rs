@@ -13,6 +13,7 @@ use web::feed::{Access, Limit, PathRule, Per, Route, RouteTable};
 use crate::identity::HeaderKey;
 use crate::limits::{Ledger, Rule};
 use crate::upstream::Upstream;
+use crate::wire::{Proving, UpstreamTls};
 
 /// The limits of one route, in the order in which they count.
 #[derive(Debug, Default)]
@@ -68,6 +69,34 @@ impl Found {
     }
 }
 
+/// What upstreams are spoken to with, beyond what the feed may know.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    /// Keys that sign the identity headers, by id.
+    pub(crate) header_keys: HashMap<String, HeaderKey>,
+    /// TLS settings, by id.
+    pub(crate) tls: HashMap<String, UpstreamTls>,
+    /// TLS where an upstream names no settings.
+    pub(crate) public_tls: UpstreamTls,
+}
+
+impl Credentials {
+    /// An upstream as configured; none where it cannot be reached as it asks.
+    fn upstream(&self, config: &web::feed::Upstream) -> Option<Upstream> {
+        let key = config.header_key.as_ref().and_then(|id| self.header_keys.get(id)).cloned();
+        let proving = if config.is_secure() {
+            let tls = match &config.tls {
+                Some(id) => self.tls.get(id)?,
+                None => &self.public_tls,
+            };
+            Some(Proving::new(tls.clone(), config.expected_name()?)?)
+        } else {
+            None
+        };
+        Upstream::new(config.clone(), key, proving)
+    }
+}
+
 /// A table in force.
 #[derive(Debug, Default)]
 pub(crate) struct Compiled {
@@ -83,19 +112,25 @@ impl Compiled {
     pub(crate) fn new(
         table: &RouteTable,
         before: &Self,
-        keys: &HashMap<String, HeaderKey>,
+        credentials: &Credentials,
         ledger: &Ledger,
     ) -> Self {
         let mut upstreams = HashMap::new();
         for config in &table.upstreams {
             let kept = before.upstreams.get(&config.name).filter(|old| old.config == *config);
-            let key = config.header_key.as_ref().and_then(|id| keys.get(id)).cloned();
             let upstream = match kept {
                 Some(kept) => Some(Arc::clone(kept)),
-                None => Upstream::new(config.clone(), key).map(Arc::new),
+                None => credentials.upstream(config).map(Arc::new),
             };
-            if let Some(upstream) = upstream {
-                upstreams.insert(config.name.clone(), upstream);
+            match upstream {
+                Some(upstream) => {
+                    upstreams.insert(config.name.clone(), upstream);
+                }
+                None => tracing::error!(
+                    upstream = %config.name,
+                    "left out with its routes: this edge has no [[upstream_tls]] of that id, or \
+                     the name is none"
+                ),
             }
         }
         let mut entries: Vec<Arc<Entry>> = table
@@ -222,7 +257,12 @@ mod tests {
           ]}"#;
         let table: RouteTable = serde_json::from_str(text).unwrap();
         assert_eq!(table.problems(), []);
-        Compiled::new(&table, &Compiled::default(), &HashMap::new(), &Ledger::new(100))
+        let credentials = Credentials {
+            header_keys: HashMap::new(),
+            tls: HashMap::new(),
+            public_tls: UpstreamTls::new(None, None).unwrap(),
+        };
+        Compiled::new(&table, &Compiled::default(), &credentials, &Ledger::new(100))
     }
 
     fn name(host: &str, path: &str, method: &str) -> String {

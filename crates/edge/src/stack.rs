@@ -26,13 +26,12 @@ use tower::{Layer, Service, ServiceBuilder};
 use web::feed::{Access, Per, Standing};
 
 use crate::body::Pace;
-use crate::exchange::{
-    Answer, Exchange, Refused, SESSION_COOKIE, TOKEN_COOKIE, contains, has_our_cookies,
-};
+use crate::exchange::{Answer, Exchange, SESSION_COOKIE, TOKEN_COOKIE, contains, has_our_cookies};
 use crate::fields::{Fields, strip, strip_hop_by_hop};
 use crate::forwarded;
 use crate::head::{self, Flaw};
 use crate::path;
+use crate::refused::Refused;
 use crate::routes::{Found, Rules};
 use crate::session::TokenFault;
 use crate::token::members;
@@ -187,6 +186,10 @@ const KEPT: [&[u8]; 12] = [
 /// Checks what both versions of HTTP share, puts Host in place, and strips.
 fn tidy(exchange: &mut Exchange) -> Result<(), Flaw> {
     let head = &mut exchange.head;
+    // Of HTTP/1, the recorder has seen to it.
+    if head.headers.len() > exchange.edge.bounds.fields_max {
+        return Err(Flaw::TooManyFields);
+    }
     if !head::is_method(head.method.as_str().as_bytes()) {
         return Err(Flaw::Method);
     }
@@ -592,13 +595,18 @@ struct Told;
 
 impl Check for Told {
     fn check(exchange: &mut Exchange) -> Result<(), Refused> {
-        let Some(entry) = exchange.entry().cloned() else { return Ok(()) };
-        if let (Some(session), Some(key)) = (&exchange.session, &entry.upstream.key) {
-            let target = exchange.head.uri.path_and_query().map_or("/", |target| target.as_str());
-            let request = (exchange.head.method.as_str(), target);
-            let stamp = (exchange.now, exchange.edge.nonce());
-            key.sign(request, &session.headers, stamp, &mut exchange.head.headers);
-        }
+        let mut headers = std::mem::take(&mut exchange.head.headers);
+        sign(exchange, &exchange.head.uri, &mut headers);
+        exchange.head.headers = headers;
         Ok(())
     }
+}
+
+/// Signs the identity headers of a request for `uri`, each time with another nonce.
+pub(crate) fn sign(exchange: &Exchange, uri: &http::Uri, headers: &mut http::HeaderMap) {
+    let Some(entry) = exchange.entry() else { return };
+    let (Some(session), Some(key)) = (&exchange.session, &entry.upstream.key) else { return };
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let stamp = (exchange.edge.clock.now(), exchange.edge.nonce());
+    key.sign((exchange.head.method.as_str(), target), &session.headers, stamp, headers);
 }

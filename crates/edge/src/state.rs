@@ -23,18 +23,19 @@ use crate::bounds::Bounds;
 use crate::config::ForwardAuth;
 use crate::connections::Connections;
 use crate::head::Flaw;
-use crate::identity::HeaderKey;
 use crate::limits::Ledger;
 use crate::long_lived::LongLived;
-use crate::routes::Compiled;
+use crate::routes::{Compiled, Credentials};
 use crate::session::{Issuer, Keys, Session, TokenFault, Tokens, hash};
 
 /// Codes that are observed besides those of [`Flaw`] and of limits.
-const OBSERVED: [&str; 16] = [
+const OBSERVED: [&str; 18] = [
     "edge.blocked",
     "edge.forbidden",
     "edge.foreign_origin",
+    "edge.http2_flood",
     "edge.loop",
+    "edge.proxy_protocol",
     "edge.stale",
     "edge.too_many_connections",
     "edge.tls",
@@ -56,14 +57,16 @@ type MintingRef = WeakShared<BoxFuture<'static, Option<Minted>>>;
 pub(crate) struct Inner {
     pub(crate) bounds: Bounds,
     pub(crate) trusted: Vec<Net>,
+    pub(crate) proxy_protocol: Vec<Net>,
     pub(crate) sign_in_path: String,
     pub(crate) issuer: Issuer,
     pub(crate) forward_auth: Option<ForwardAuth>,
-    pub(crate) header_keys: HashMap<String, HeaderKey>,
+    pub(crate) credentials: Credentials,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) minter: Option<Arc<dyn Minter>>,
     pub(crate) core: axum::Router,
+    pub(crate) pages: Option<axum::Router>,
     /// Our name in `Via`, other in each run.
     pub(crate) pseudonym: String,
     pub(crate) via: HeaderValue,
@@ -96,14 +99,16 @@ pub(crate) struct Inner {
 pub(crate) struct Parts {
     pub(crate) bounds: Bounds,
     pub(crate) trusted: Vec<Net>,
+    pub(crate) proxy_protocol: Vec<Net>,
     pub(crate) sign_in_path: String,
     pub(crate) issuer: Issuer,
     pub(crate) forward_auth: Option<ForwardAuth>,
-    pub(crate) header_keys: HashMap<String, HeaderKey>,
+    pub(crate) credentials: Credentials,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) minter: Option<Arc<dyn Minter>>,
     pub(crate) core: axum::Router,
+    pub(crate) pages: Option<axum::Router>,
     pub(crate) observations: Arc<Observations>,
 }
 
@@ -143,11 +148,13 @@ impl Inner {
             sign_in_path: parts.sign_in_path,
             issuer: parts.issuer,
             forward_auth: parts.forward_auth,
-            header_keys: parts.header_keys,
+            credentials: parts.credentials,
+            proxy_protocol: parts.proxy_protocol,
             clock: parts.clock,
             entropy: parts.entropy,
             minter: parts.minter,
             core: parts.core,
+            pages: parts.pages,
             observations: parts.observations,
         }
     }
@@ -342,7 +349,7 @@ impl Inner {
             return;
         }
         let before = self.routes.load();
-        let compiled = Compiled::new(table, &before, &self.header_keys, &self.limits);
+        let compiled = Compiled::new(table, &before, &self.credentials, &self.limits);
         self.routes.store(Arc::new(compiled));
     }
 

@@ -1,29 +1,28 @@
 //! TLS: version 1.3 unless 1.2 is asked for, hybrid post-quantum key exchange first, one
-//! provider (aws-lc-rs), and a certificate that is replaced without a restart.
+//! provider (aws-lc-rs), and certificates that are chosen by name and replaced without a restart.
 
 use std::fmt;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use rustls::ServerConfig;
+use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs as provider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::error::Error;
 use crate::hello::{self, Progress};
 
-/// The certificate in force. Cloning shares it: what one replaces, all have.
+/// The certificates in force. Cloning shares them: what one replaces, all have.
 #[derive(Clone)]
-pub struct Certificates(Arc<ArcSwap<CertifiedKey>>);
+pub struct Certificates(Arc<ArcSwap<Vec<Arc<CertifiedKey>>>>);
 
 impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,25 +31,44 @@ impl fmt::Debug for Certificates {
 }
 
 impl Certificates {
-    /// A certificate chain and its private key, both in PEM.
+    /// Certificate chains with their private keys, all in PEM. A client is shown the first that is
+    /// made out to the name it asks for, or the first of all.
     ///
     /// # Errors
     /// [`Error::Certificate`] where there is no certificate or key, or they do not belong together.
-    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, Error> {
-        Ok(Self(Arc::new(ArcSwap::from_pointee(certified(chain, key)?))))
+    pub fn from_pem(pairs: &[(&[u8], &[u8])]) -> Result<Self, Error> {
+        Ok(Self(Arc::new(ArcSwap::from_pointee(certified(pairs)?))))
     }
 
-    /// Puts another certificate in force, for connections from now on.
+    /// Puts other certificates in force, for connections from now on.
     ///
     /// # Errors
-    /// As [`Self::from_pem`]; then the old one stays.
-    pub fn replace(&self, chain: &[u8], key: &[u8]) -> Result<(), Error> {
-        self.0.store(Arc::new(certified(chain, key)?));
+    /// As [`Self::from_pem`]; then the old ones stay.
+    pub fn replace(&self, pairs: &[(&[u8], &[u8])]) -> Result<(), Error> {
+        self.0.store(Arc::new(certified(pairs)?));
         Ok(())
     }
 }
 
-fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, Error> {
+fn certified(pairs: &[(&[u8], &[u8])]) -> Result<Vec<Arc<CertifiedKey>>, Error> {
+    if pairs.is_empty() {
+        return Err(Error::Certificate("there is none".to_owned()));
+    }
+    let crypto = crypto();
+    let one = |(chain, key): &(&[u8], &[u8])| {
+        let (chain, key) = chain_and_key(chain, key)?;
+        CertifiedKey::from_der(chain, key, &crypto)
+            .map(Arc::new)
+            .map_err(|error| Error::Certificate(error.to_string()))
+    };
+    pairs.iter().map(one).collect()
+}
+
+/// Reads a chain and its key.
+pub(crate) fn chain_and_key(
+    chain: &[u8],
+    key: &[u8],
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
     let wrong = |what: &str| Error::Certificate(what.to_owned());
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
         .collect::<Result<_, _>>()
@@ -59,18 +77,27 @@ fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, Error> {
         return Err(wrong("the chain holds no certificate"));
     }
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| wrong("the key is not PEM"))?;
-    CertifiedKey::from_der(chain, key, &crypto())
-        .map_err(|error| Error::Certificate(error.to_string()))
+    Ok((chain, key))
+}
+
+/// Whether a certificate is made out to a name.
+fn is_for(certificate: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    let parsed = certificate.end_entity_cert().and_then(ParsedCertificate::try_from);
+    parsed.is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
 }
 
 impl ResolvesServerCert for Certificates {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let all = self.0.load();
+        let name = hello.server_name().filter(|_| all.len() > 1);
+        let name = name.and_then(|name| ServerName::try_from(name).ok());
+        let named = name.and_then(|name| all.iter().find(|one| is_for(one, &name)));
+        named.or_else(|| all.first()).cloned()
     }
 }
 
 /// aws-lc-rs, with the hybrid X25519MLKEM768 before the classical groups.
-fn crypto() -> CryptoProvider {
+pub(crate) fn crypto() -> CryptoProvider {
     use provider::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
     let kx_groups = vec![X25519MLKEM768, X25519, SECP256R1, SECP384R1];
     CryptoProvider { kx_groups, ..provider::default_provider() }
@@ -96,11 +123,13 @@ pub(crate) fn server(tls: &crate::config::Tls) -> Result<Arc<ServerConfig>, Erro
 }
 
 /// Reads a client's first words; gives them with their fingerprint, if they are a ClientHello.
+/// `words` are those that have come already.
 pub(crate) async fn first_words<S: AsyncRead + Unpin>(
     socket: &mut S,
+    mut words: Vec<u8>,
     max_bytes: usize,
 ) -> io::Result<(Bytes, Option<String>)> {
-    let mut words = Vec::with_capacity(2_048);
+    words.reserve(2_048);
     loop {
         match hello::read(&words, max_bytes) {
             Progress::Done(hello) => return Ok((words.into(), Some(hello.ja4()))),
@@ -115,63 +144,5 @@ pub(crate) async fn first_words<S: AsyncRead + Unpin>(
         if socket.read_buf(&mut words).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-    }
-}
-
-/// A stream that begins with bytes which were read before.
-#[derive(Debug)]
-pub(crate) struct Replay<S> {
-    first: Bytes,
-    socket: S,
-}
-
-impl<S> Replay<S> {
-    pub(crate) const fn new(first: Bytes, socket: S) -> Self {
-        Self { first, socket }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Replay<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        to: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.socket).poll_read(cx, to);
-        }
-        let count = self.first.len().min(to.remaining());
-        to.put_slice(&self.first.split_to(count));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Replay<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

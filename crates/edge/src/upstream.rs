@@ -24,6 +24,7 @@ use web::feed::{Protocol, RouteTimeouts};
 use crate::body::{BodyFault, RequestBody};
 use crate::deadline::Deadline;
 use crate::identity::HeaderKey;
+use crate::wire::{Proving, Wire};
 
 /// Kept connections that may turn out to be closed before a fresh one is opened.
 const STALE_TRIES: usize = 3;
@@ -31,7 +32,7 @@ const STALE_TRIES: usize = 3;
 /// An idle time after which no server closes a connection that it has kept before.
 const PROVED: Duration = Duration::from_millis(10);
 
-type Io = TokioIo<TcpStream>;
+type Io = TokioIo<Wire>;
 
 /// One upstream.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ pub(crate) struct Upstream {
     /// The same as a Host value.
     pub(crate) host: HeaderValue,
     pub(crate) key: Option<HeaderKey>,
+    proving: Option<Proving>,
     in_flight: AtomicU32,
     idle: Mutex<VecDeque<Box<Carrier>>>,
     shared: tokio::sync::Mutex<Option<http2::SendRequest<RequestBody>>>,
@@ -52,6 +54,8 @@ pub(crate) struct Upstream {
 pub(crate) enum SendFault {
     /// It cannot be reached, or broke off before its answer.
     Gone,
+    /// It cannot prove who it is, or does not speak TLS as it should.
+    Unproved,
     /// It does not answer in time.
     Late,
     /// The request's own body broke off.
@@ -149,13 +153,18 @@ impl Spare {
 
 impl Upstream {
     /// An upstream as configured; none where its address cannot be used.
-    pub(crate) fn new(config: web::feed::Upstream, key: Option<HeaderKey>) -> Option<Self> {
+    pub(crate) fn new(
+        config: web::feed::Upstream,
+        key: Option<HeaderKey>,
+        proving: Option<Proving>,
+    ) -> Option<Self> {
         let authority = config.authority()?.to_owned();
         let host = HeaderValue::from_str(&authority).ok()?;
         Some(Self {
             authority,
             host,
             key,
+            proving,
             config,
             in_flight: AtomicU32::new(0),
             idle: Mutex::default(),
@@ -204,16 +213,27 @@ impl Upstream {
         }
     }
 
-    /// Opens a TCP connection.
-    pub(crate) async fn connect(&self) -> Result<TcpStream, SendFault> {
+    /// Opens a connection on which `protocol` is spoken.
+    pub(crate) async fn connect(&self, protocol: Protocol) -> Result<Wire, SendFault> {
         let span = Duration::from_millis(self.config.connect_ms);
-        match timeout(span, TcpStream::connect(&self.authority)).await {
-            Ok(Ok(stream)) => {
-                let _ = stream.set_nodelay(true);
-                Ok(stream)
+        let opened = async {
+            let stream = TcpStream::connect(&self.authority).await?;
+            let _ = stream.set_nodelay(true);
+            match &self.proving {
+                Some(proving) => proving.over(stream, protocol).await,
+                None => Ok(Wire::Plain(stream)),
+            }
+        };
+        let upstream = self.config.name.as_str();
+        match timeout(span, opened).await {
+            Ok(Ok(wire)) => Ok(wire),
+            Ok(Err(error)) if error.get_ref().is_some_and(|cause| cause.is::<rustls::Error>()) => {
+                tracing::warn!(upstream, %error, "not proved: look at its certificate, at `tls` \
+                     and at `server_name`");
+                Err(SendFault::Unproved)
             }
             Ok(Err(error)) => {
-                tracing::debug!(upstream = %self.config.name, %error, "not reached");
+                tracing::debug!(upstream, %error, "not reached");
                 Err(SendFault::Gone)
             }
             Err(_) => Err(SendFault::Late),
@@ -221,7 +241,7 @@ impl Upstream {
     }
 
     async fn open(&self) -> Result<Box<Carrier>, SendFault> {
-        let io = TokioIo::new(self.connect().await?);
+        let io = TokioIo::new(self.connect(Protocol::Http1).await?);
         // hyper's own bound of 100 field lines holds: another number costs an allocation each time.
         let (sender, connection) = http1::handshake(io).await.map_err(|_| SendFault::Gone)?;
         let now = Instant::now();
@@ -229,15 +249,17 @@ impl Upstream {
         Ok(Box::new(Carrier { sender, connection, timer, ended: false, since: now, used: 0 }))
     }
 
-    /// Sends a request, and gives the answer's head with its body still to come.
+    /// Sends a request, and gives the answer's head with its body still to come. One that is sent
+    /// twice is signed anew by `sign`: the upstream may have seen the first nonce.
     pub(crate) async fn send(
         self: &Arc<Self>,
         request: Request<RequestBody>,
         times: &RouteTimeouts,
         tracker: &TaskTracker,
+        sign: impl FnOnce(&mut Request<RequestBody>),
     ) -> Result<Response<Source>, SendFault> {
         match self.config.protocol {
-            Protocol::Http1 => self.send_http1(request, times).await,
+            Protocol::Http1 => self.send_http1(request, times, sign).await,
             Protocol::Http2 => self.send_http2(request, times, tracker).await,
         }
     }
@@ -246,6 +268,7 @@ impl Upstream {
         self: &Arc<Self>,
         mut request: Request<RequestBody>,
         times: &RouteTimeouts,
+        sign: impl FnOnce(&mut Request<RequestBody>),
     ) -> Result<Response<Source>, SendFault> {
         let by = Instant::now() + Duration::from_millis(times.first_byte_ms);
         for _ in 0..STALE_TRIES {
@@ -261,6 +284,7 @@ impl Upstream {
                 Err((SendFault::Gone, None)) => match spare {
                     Some(spare) => {
                         request = spare.again();
+                        sign(&mut request);
                         break;
                     }
                     None => return Err(SendFault::Gone),
@@ -303,7 +327,7 @@ impl Upstream {
         if let Some(sender) = shared.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
-        let io = TokioIo::new(self.connect().await?);
+        let io = TokioIo::new(self.connect(Protocol::Http2).await?);
         let (sender, connection) = http2::Builder::new(Tracked(tracker.clone()))
             .timer(TokioTimer::new())
             .keep_alive_interval(Duration::from_secs(20))

@@ -1,6 +1,7 @@
 //! Stagedoor: the security of a live shop in one program. This is the command line; `rooms` names
 //! the rooms, `house` opens them, `command/` has a file for each command, `demo/` the demonstration.
 
+mod certificates;
 mod cli;
 mod command;
 mod config;
@@ -12,6 +13,7 @@ mod house;
 mod log_http;
 mod node;
 mod out;
+mod refused;
 mod rooms;
 #[cfg(test)]
 mod simulation;

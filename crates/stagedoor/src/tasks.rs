@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use identity::{MailRoad, Mailer, SmtpMailer};
 use spine::Consumer;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::feed::{Delta, Observations};
 
+use crate::certificates::Shown;
 use crate::house::House;
 use crate::rooms::rooms;
 use crate::{config, witness};
@@ -115,6 +117,28 @@ impl Tasks {
                     tracing::warn!(%error, "what the edge saw could not be judged");
                 }
                 tokio::time::sleep(BEAT).await;
+            }
+        });
+    }
+
+    /// Looks each minute, and when `asked`, whether the certificate files were renewed.
+    pub(crate) fn renew(&self, mut shown: Shown, asked: Arc<Notify>) {
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = asked.notified() => {}
+                    () = tokio::time::sleep(TEND) => {}
+                }
+                match shown.renew() {
+                    Ok(true) => tracing::info!("the renewed certificates are in force"),
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!(
+                        error = %format!("{error:#}"),
+                        "the certificate files changed and cannot be used: the old ones stay"
+                    ),
+                }
             }
         });
     }

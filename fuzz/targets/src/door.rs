@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use edge::framing::{Framer, Step};
 use edge::head::{self, HeadBounds};
-use edge::{forwarded, hello, path};
+use edge::{forwarded, frames, hello, path, proxy_protocol, websocket};
 use web::feed::Net;
 
 /// Heads that are taken.
@@ -31,6 +31,20 @@ pub const PATH_SEEDS: &[&[u8]] = &[b"/", b"/live/7", b"/caf%C3%A9/x;v=1", b"/a/"
 /// Values of `X-Forwarded-For`.
 pub const FORWARDED_SEEDS: &[&[u8]] =
     &[b"192.0.2.7, 10.0.0.2", b"[2001:db8::1]:443, 10.0.0.2", b"\"192.0.2.7:80\""];
+/// Headers of a load balancer, in both versions.
+pub const PROXY_PROTOCOL_SEEDS: &[&[u8]] = &[
+    b"PROXY TCP4 203.0.113.9 10.0.0.1 56324 443\r\nGET / HTTP/1.1\r\n",
+    b"PROXY UNKNOWN\r\n",
+    b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xcb\x00\x71\x09\x0a\x00\x00\x01\xdc\x04\x01\xbb",
+];
+/// A client's first HTTP/2 frames.
+pub const FRAMES_SEEDS: &[&[u8]] = &[
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x04\x00\x00\xff\xff",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x08",
+];
+/// Frames of a WebSocket.
+pub const WEBSOCKET_SEEDS: &[&[u8]] =
+    &[b"\x81\x05hello\x88\x02\x03\xe9", b"\x82\x83abcdxyz\x81\x7e\x00\x02hi"];
 
 const BOUNDS: HeadBounds =
     HeadBounds { head_max_bytes: 16_384, target_max_bytes: 8_192, fields_max: 100 };
@@ -93,4 +107,34 @@ pub fn proxies(bytes: &[u8]) -> bool {
     let trusted = [Net::new(peer, 8)];
     assert_eq!(forwarded::client(stranger, [bytes].into_iter(), &trusted), stranger);
     forwarded::client(peer, [bytes].into_iter(), &trusted) != peer
+}
+
+/// A load balancer's header: what comes behind it does not change it, and it stays in its bounds.
+pub fn balancer(bytes: &[u8]) -> bool {
+    let read = proxy_protocol::read(bytes);
+    let proxy_protocol::Progress::Done(length, _) = read else { return false };
+    assert!((15..=16 + 2_048).contains(&length) && length <= bytes.len());
+    assert_eq!(proxy_protocol::read(bytes.split_at(length).0), read);
+    true
+}
+
+/// HTTP/2 frames: wherever they are cut, the same are counted.
+pub fn http2_frames(bytes: &[u8]) -> bool {
+    let whole = frames::Frames::default().count(bytes);
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let mut cut = frames::Frames::default();
+    assert_eq!(cut.count(first) + cut.count(second), whole);
+    whole > 0
+}
+
+/// A WebSocket's frames: wherever they are cut, they end at the same place.
+pub fn websocket_frames(bytes: &[u8]) -> bool {
+    let mut whole = websocket::Frames::default();
+    whole.pass(bytes);
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let mut cut = websocket::Frames::default();
+    cut.pass(first);
+    cut.pass(second);
+    assert_eq!(cut.is_between(), whole.is_between());
+    whole.is_between() && !bytes.is_empty()
 }

@@ -38,6 +38,9 @@ targets! {
     "door_hello" = door::client_hello from HELLO_SEEDS;
     "door_path" = door::decoded_path from PATH_SEEDS;
     "door_proxies" = door::proxies from FORWARDED_SEEDS;
+    "door_balancer" = door::balancer from PROXY_PROTOCOL_SEEDS;
+    "door_frames" = door::http2_frames from FRAMES_SEEDS;
+    "door_websocket" = door::websocket_frames from WEBSOCKET_SEEDS;
     "form_email" = forms::email from EMAIL_SEEDS;
     "form_next" = forms::next from NEXT_SEEDS;
     "form_net" = forms::net from NET_SEEDS;

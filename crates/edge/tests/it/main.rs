@@ -9,10 +9,16 @@
 )]
 
 mod forward_auth;
+mod http2;
 mod hygiene;
+mod pages;
 mod pressure;
+mod proxy_protocol;
 mod proxying;
 mod running;
 mod sessions;
+mod slow_readers;
+mod sockets;
 mod tls;
+mod upstream_tls;
 mod world;

@@ -20,7 +20,7 @@ async fn world() -> World {
     World::with(Wish { tls: true, bounds, ..Wish::default() }).await
 }
 
-fn client(world: &World, alpn: &[&[u8]], old: bool) -> TlsConnector {
+pub(crate) fn client(world: &World, alpn: &[&[u8]], old: bool) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(world.authority.clone()).unwrap();
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
@@ -37,7 +37,10 @@ fn client(world: &World, alpn: &[&[u8]], old: bool) -> TlsConnector {
     TlsConnector::from(Arc::new(config))
 }
 
-async fn connect(world: &World, alpn: &[&[u8]]) -> std::io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn connect(
+    world: &World,
+    alpn: &[&[u8]],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from("shop.example").unwrap();
     client(world, alpn, false).connect(name, world.connect().await).await
 }
@@ -171,12 +174,98 @@ async fn a_certificate_is_replaced_while_connections_go_on() {
     let mut old = connect(&world, &[]).await.unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["shop.example".to_owned()]).unwrap();
     let key = made.signing_key.serialize_pem();
-    assert!(world.certificates.replace(b"rubbish", key.as_bytes()).is_err());
+    assert!(world.certificates.replace(&[(b"rubbish", key.as_bytes())]).is_err());
     assert!(connect(&world, &[]).await.is_ok());
-    world.certificates.replace(made.cert.pem().as_bytes(), key.as_bytes()).unwrap();
+    world.certificates.replace(&[(made.cert.pem().as_bytes(), key.as_bytes())]).unwrap();
     assert!(connect(&world, &[]).await.is_err(), "another certificate answers");
     let ask = "GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
     old.write_all(ask.as_bytes()).await.unwrap();
     let answer = tokio::time::timeout(PATIENCE, read_to_end(&mut old)).await.unwrap();
     assert_eq!(status(&answer), 200);
+}
+
+/// The certificate that a client is shown.
+async fn shown(world: &World, asked: &str) -> Vec<u8> {
+    let name = ServerName::try_from(asked.to_owned()).unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::aws_lc_rs::default_provider(),
+    ))
+    .with_protocol_versions(&[&rustls::version::TLS13])
+    .unwrap()
+    .dangerous()
+    .with_custom_certificate_verifier(Arc::new(Anything))
+    .with_no_client_auth();
+    config.resumption = rustls::client::Resumption::disabled();
+    let connector = TlsConnector::from(Arc::new(config));
+    let stream = connector.connect(name, world.connect().await).await.unwrap();
+    stream.get_ref().1.peer_certificates().unwrap().first().unwrap().to_vec()
+}
+
+/// Looks at what is shown, whatever it is.
+#[derive(Debug)]
+struct Anything;
+
+impl rustls::client::danger::ServerCertVerifier for Anything {
+    fn verify_server_cert(
+        &self,
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        vec![rustls::SignatureScheme::ECDSA_NISTP256_SHA256, rustls::SignatureScheme::ED25519]
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_shown_the_certificate_of_the_name_that_it_asks_for() {
+    let world = world().await;
+    let made =
+        [vec!["shop.example"], vec!["live.example", "*.cdn.example"], vec!["*.other.example"]].map(
+            |names| {
+                let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+                rcgen::generate_simple_self_signed(names).unwrap()
+            },
+        );
+    let texts = made.each_ref().map(|one| (one.cert.pem(), one.signing_key.serialize_pem()));
+    let pairs = texts.each_ref().map(|(chain, key)| (chain.as_bytes(), key.as_bytes()));
+    world.certificates.replace(&pairs).unwrap();
+    for (asked, which) in [
+        ("shop.example", 0),
+        ("live.example", 1),
+        ("a.cdn.example", 1),
+        ("a.b.cdn.example", 0),
+        ("a.other.example", 2),
+        ("elsewhere.test", 0),
+        ("127.0.0.1", 0),
+    ] {
+        assert_eq!(shown(&world, asked).await, made[which].cert.der().to_vec(), "{asked}");
+    }
+    assert!(world.certificates.replace(&[]).is_err());
+    let strange = [(texts[0].0.as_bytes(), texts[1].1.as_bytes())];
+    assert!(world.certificates.replace(&strange).is_err(), "a key of another certificate");
+    assert_eq!(shown(&world, "live.example").await, made[1].cert.der().to_vec());
 }

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use edge::identity::HeaderKey;
-use edge::{Bounds, Certificates, Config, Edge, Issuer, Running, Tls};
+use edge::{Bounds, Certificates, Config, Edge, Issuer, Running, Tls, UpstreamTls};
 use futures_util::future::BoxFuture;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, Request, Response};
@@ -33,6 +33,9 @@ pub(crate) const HEADER_KEY: [u8; 32] = [9; 32];
 pub(crate) const START_S: i64 = 1_800_000_000;
 /// Nothing on this machine takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// More than all buffers on the way hold.
+pub(crate) const LARGE_BYTES: usize = 24 << 20;
 
 /// A clock that only moves when it is told to.
 #[derive(Debug)]
@@ -114,6 +117,9 @@ pub(crate) struct Wish {
     pub(crate) trusted: Vec<&'static str>,
     pub(crate) forward_auth: Option<edge::ForwardAuth>,
     pub(crate) routes: Option<serde_json::Value>,
+    pub(crate) proxy_protocol: Vec<&'static str>,
+    pub(crate) upstream_tls: HashMap<String, UpstreamTls>,
+    pub(crate) pages: Option<axum::Router>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests abort their own tasks")]
@@ -143,11 +149,13 @@ impl World {
         let made = rcgen::generate_simple_self_signed(vec!["shop.example".to_owned()]).unwrap();
         let key = made.signing_key.serialize_pem();
         let certificates =
-            Certificates::from_pem(made.cert.pem().as_bytes(), key.as_bytes()).unwrap();
+            Certificates::from_pem(&[(made.cert.pem().as_bytes(), key.as_bytes())]).unwrap();
         let edge = Edge::start(Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             tls: wish.tls.then(|| Tls { certificates: certificates.clone(), tls12: false }),
             trusted_proxies: wish.trusted.iter().map(|net| net.parse().unwrap()).collect(),
+            proxy_protocol: wish.proxy_protocol.iter().map(|net| net.parse().unwrap()).collect(),
+            upstream_tls: wish.upstream_tls,
             bounds: wish.bounds,
             issuer: Issuer { issuer: "https://shop.example".into(), audience: "shop".into() },
             header_keys: HashMap::from([("shop".to_owned(), HEADER_KEY.to_vec().into())]),
@@ -159,6 +167,7 @@ impl World {
             observations: Arc::clone(&observations),
             minter: Some(minter.clone()),
             core: core(),
+            pages: wish.pages,
         })
         .await
         .unwrap();
@@ -393,6 +402,17 @@ async fn serve(request: Request<Incoming>, log: Log) -> Result<Response<Reply>, 
     if target.starts_with("/events") || target.starts_with("/orders/events") {
         let first = futures_util::stream::iter([Ok::<_, Infallible>("data: first\n\n")]);
         let stream = first.chain(futures_util::stream::pending());
+        return Ok(Response::builder()
+            .header("content-type", "text/event-stream")
+            .body(Either::Right(axum::body::Body::from_stream(stream)))
+            .unwrap());
+    }
+    if target.starts_with("/large") {
+        return Ok(Response::new(Either::Left(Full::new(Bytes::from(vec![b'x'; LARGE_BYTES])))));
+    }
+    if target.starts_with("/firehose") {
+        let event = Bytes::from(format!("data: {}\n\n", "x".repeat(60_000)));
+        let stream = futures_util::stream::repeat_with(move || Ok::<_, Infallible>(event.clone()));
         return Ok(Response::builder()
             .header("content-type", "text/event-stream")
             .body(Either::Right(axum::body::Body::from_stream(stream)))

@@ -7,13 +7,14 @@ use anyhow::Context as _;
 use crate::cli::ConfigCommand;
 use crate::config::load;
 use crate::house::House;
-use crate::{command::docs, out};
+use crate::{certificates, command::docs, out};
 
 /// Runs a `config` command.
 pub(crate) async fn run(file: &Path, command: ConfigCommand) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Check => {
             let loaded = load(file)?;
+            certificates::check(&loaded.config, &loaded.base)?;
             out::say(format!("{} is right.", file.display()));
             out::json(&serde_json::json!({
                 "right": true, "routes": loaded.config.route.len(),

@@ -8,13 +8,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use edge::{Bounds, Certificates, Edge, Issuer, Running, Tls};
 use kernel::Secret;
+use tokio::sync::Notify;
 use tracing_subscriber::EnvFilter;
 use web::feed::{Hub, Observations, RouteTable, Snapshot};
 
+use crate::certificates::Shown;
 use crate::config::{Loaded, LogConfig, LogFormat, read_secret};
 use crate::house::House;
-use crate::out;
 use crate::tasks::Tasks;
+use crate::{certificates, out, refused};
 
 /// Serves until SIGTERM or Ctrl-C.
 pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
@@ -37,7 +39,10 @@ pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
         "door": served.door.local_addr().to_string(),
         "console": served.console.local_addr().to_string(),
     }));
-    told_to_stop().await;
+    tokio::select! {
+        () = told_to_stop() => {}
+        () = renew_at_hangup(&served.renewal) => {}
+    }
     out::progress("closing: requests under way are finished first");
     out::progress_done();
     served.stop().await
@@ -74,6 +79,8 @@ pub(crate) struct Served {
     pub console: Running,
     tasks: Tasks,
     house: Arc<House>,
+    /// Told to look at the certificate files.
+    renewal: Arc<Notify>,
 }
 
 impl Served {
@@ -89,12 +96,15 @@ impl Served {
         house.load_feed().await?;
         let observations = Arc::new(Observations::new(house.config.bounds.observations_max));
         let tasks = Tasks::start(&house, &observations)?;
-        let certificates = certificates(&house)?;
+        let shown = certificates(&house)?;
+        let certificates = shown.certificates.clone();
         let door = start_door(&house, certificates.clone(), Arc::clone(&observations)).await?;
         let console = start_console(&house, certificates, observations).await?;
         // The door holds sensitive routes closed until it has heard that the source answers.
         house.publisher.beat();
-        Ok(Self { door, console, tasks, house })
+        let renewal = Arc::new(Notify::new());
+        tasks.renew(shown, Arc::clone(&renewal));
+        Ok(Self { door, console, tasks, house, renewal })
     }
 
     /// Lets what is under way finish, stops the tasks, closes the databases.
@@ -129,6 +139,8 @@ async fn start_door(
         listen: config.listen.public,
         tls,
         trusted_proxies: config.proxies.trusted.clone(),
+        proxy_protocol: config.proxies.proxy_protocol.clone(),
+        upstream_tls: certificates::upstream_tls(config, &house.base)?,
         bounds: config.bounds,
         issuer: issuer(house),
         header_keys: header_keys(house)?,
@@ -140,6 +152,7 @@ async fn start_door(
         observations,
         minter: Some(Arc::new(house.identity.clone())),
         core,
+        pages: Some(refused::pages(house.shop_app())),
     };
     Ok(Edge::start(edge).await?)
 }
@@ -154,6 +167,7 @@ async fn start_console(
     let config = &house.config;
     let address = config.listen.console;
     let app = house.console_app(&format!("https://{}", shown(address)));
+    let pages = Some(refused::pages(app.clone()));
     let core = web::serve_stack(house.console_routes()?.router, app);
     let own = ["/console", "/assets", "/v1"].map(str::to_owned).to_vec();
     let table = RouteTable { own_prefixes: own, ..RouteTable::default() };
@@ -162,6 +176,8 @@ async fn start_console(
         listen: address,
         tls: Some(Tls { certificates, tls12: false }),
         trusted_proxies: Vec::new(),
+        proxy_protocol: Vec::new(),
+        upstream_tls: HashMap::new(),
         bounds: Bounds { connections_max: 256, ..config.bounds },
         issuer: issuer(house),
         header_keys: HashMap::new(),
@@ -173,6 +189,7 @@ async fn start_console(
         observations,
         minter: None,
         core,
+        pages,
     };
     Ok(Edge::start(edge).await?)
 }
@@ -201,27 +218,20 @@ fn header_keys(house: &House) -> anyhow::Result<HashMap<String, Secret<Vec<u8>>>
     Ok(keys)
 }
 
-/// The configured certificate, or a self-signed one that is made once.
-fn certificates(house: &House) -> anyhow::Result<Certificates> {
-    let tls = &house.config.tls;
-    if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
-        let read = |file: &std::path::Path| {
-            let file = house.base.join(file);
-            std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))
-        };
-        return Ok(Certificates::from_pem(&read(cert)?, &read(key)?)?);
-    }
-    let dir = house.base.join(&house.config.data.dir);
-    let (cert_file, key_file) = (dir.join("self-signed.crt"), dir.join("self-signed.key"));
-    if !key_file.exists() {
-        let host = house.config.shop.public_url.trim_start_matches("https://");
+/// The configured certificates, or a self-signed one that is made once.
+fn certificates(house: &House) -> anyhow::Result<Shown> {
+    let (config, base) = (&house.config, house.base.as_path());
+    let dir = base.join(&config.data.dir);
+    let made = (dir.join("self-signed.crt"), dir.join("self-signed.key"));
+    if config.tls.cert_file.is_none() && !made.1.exists() {
+        let host = config.shop.public_url.trim_start_matches("https://");
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
         let names = vec![host.to_owned(), "localhost".to_owned(), "127.0.0.1".to_owned()];
-        let made = rcgen::generate_simple_self_signed(names)?;
-        std::fs::write(&cert_file, made.cert.pem())?;
-        super::init::write_private(&key_file, made.signing_key.serialize_pem().as_bytes())?;
+        let pair = rcgen::generate_simple_self_signed(names)?;
+        std::fs::write(&made.0, pair.cert.pem())?;
+        super::init::write_private(&made.1, pair.signing_key.serialize_pem().as_bytes())?;
     }
-    Ok(Certificates::from_pem(&std::fs::read(cert_file)?, &std::fs::read(key_file)?)?)
+    Shown::load(config, base, made)
 }
 
 /// Writes the program's own log to standard error.
@@ -246,5 +256,15 @@ pub(crate) async fn told_to_stop() {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// Looks at the certificate files at each SIGHUP; for ever.
+async fn renew_at_hangup(renewal: &Notify) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return std::future::pending().await };
+    loop {
+        hangup.recv().await;
+        renewal.notify_one();
     }
 }

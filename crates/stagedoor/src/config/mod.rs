@@ -9,7 +9,10 @@ use access::{ConfigProblem, EdgeConfig};
 use anyhow::Context as _;
 use kernel::Secret;
 
-pub(crate) use parts::{Config, HeaderKeyConfig, LogConfig, LogFormat, Mode, RootKind};
+pub(crate) use parts::{
+    CertificateConfig, Config, HeaderKeyConfig, LogConfig, LogFormat, Mode, RootKind,
+    UpstreamTlsConfig,
+};
 
 /// A configuration and where it was read from.
 #[derive(Debug)]
@@ -94,15 +97,7 @@ impl Config {
         {
             say("forward_auth", "needs a path that begins with / and at least one proxy");
         }
-        let keys: Vec<&str> = self.header_key.iter().map(|key| key.id.as_str()).collect();
-        for upstream in &self.upstream {
-            if let Some(wanted) = &upstream.header_key
-                && !keys.contains(&wanted.as_str())
-            {
-                let key = format!("[[upstream]] \"{}\": header_key", upstream.name);
-                say(&key, "names no [[header_key]]: add one with this id");
-            }
-        }
+        self.credential_problems(&mut say);
         for (key, detail) in self.witness_problems() {
             say(&key, &detail);
         }
@@ -113,6 +108,37 @@ impl Config {
             say("watch", &error.to_string());
         }
         problems
+    }
+
+    /// What upstreams are spoken to with.
+    fn credential_problems(&self, say: &mut impl FnMut(&str, &str)) {
+        if !self.tls.more.is_empty() && self.tls.cert_file.is_none() {
+            let detail = "needs cert_file and key_file in [tls], for all names that no \
+                          [[tls.more]] is made out to";
+            say("tls.more", detail);
+        }
+        for settings in &self.upstream_tls {
+            let key = format!("[[upstream_tls]] \"{}\"", settings.id);
+            if self.upstream_tls.iter().filter(|other| other.id == settings.id).count() > 1 {
+                say(&format!("{key}: id"), "used twice: give each its own id");
+            }
+            if settings.cert_file.is_some() != settings.key_file.is_some() {
+                say(&key, "cert_file and key_file belong together: give both or neither");
+            }
+        }
+        let keys: Vec<&str> = self.header_key.iter().map(|key| key.id.as_str()).collect();
+        let tls: Vec<&str> = self.upstream_tls.iter().map(|tls| tls.id.as_str()).collect();
+        for upstream in &self.upstream {
+            for (key, ids, wanted) in
+                [("header_key", &keys, &upstream.header_key), ("upstream_tls", &tls, &upstream.tls)]
+            {
+                if wanted.as_ref().is_some_and(|wanted| !ids.contains(&wanted.as_str())) {
+                    let named = key.trim_start_matches("upstream_");
+                    let said = format!("[[upstream]] \"{}\": {named}", upstream.name);
+                    say(&said, &format!("names no [[{key}]]: add one with this id"));
+                }
+            }
+        }
     }
 
     /// Whether mails are shown on a page that not only this host reaches.

@@ -23,7 +23,7 @@ pub(crate) struct Config {
     pub root: RootConfig,
     /// Where the program listens. Restart.
     pub listen: ListenConfig,
-    /// TLS. Restart.
+    /// TLS. Restart; files that are renewed are seen within a minute, or at SIGHUP.
     pub tls: TlsConfig,
     /// Proxies in front. Restart.
     pub proxies: ProxiesConfig,
@@ -45,6 +45,8 @@ pub(crate) struct Config {
     pub watch: WatchConfig,
     /// Keys that sign the identity headers to the upstreams. Restart.
     pub header_key: Vec<HeaderKeyConfig>,
+    /// Who vouches for upstreams with `https` addresses, and who we are to them. Restart.
+    pub upstream_tls: Vec<UpstreamTlsConfig>,
     /// What Stagedoor answers itself. Live.
     pub own: OwnConfig,
     /// Where requests can go. Live.
@@ -170,6 +172,36 @@ pub(crate) struct TlsConfig {
     pub key_file: Option<PathBuf>,
     /// TLS 1.2 besides 1.3. Default false.
     pub tls12: bool,
+    /// Further certificates: a client is shown the first that is made out to the name it asks for,
+    /// and otherwise the one above. Default none.
+    pub more: Vec<CertificateConfig>,
+}
+
+/// One `[[tls.more]]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CertificateConfig {
+    /// The certificate chain, PEM.
+    pub cert_file: PathBuf,
+    /// Its key, PEM.
+    pub key_file: PathBuf,
+}
+
+/// One `[[upstream_tls]]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UpstreamTlsConfig {
+    /// Its id; upstreams name it as `tls`.
+    pub id: String,
+    /// The authorities that vouch, PEM. Default: the public ones that browsers know.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// The chain that is shown to an upstream that asks who we are, PEM. Default none.
+    #[serde(default)]
+    pub cert_file: Option<PathBuf>,
+    /// Its key, PEM.
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
 }
 
 /// `[proxies]`.
@@ -178,6 +210,9 @@ pub(crate) struct TlsConfig {
 pub(crate) struct ProxiesConfig {
     /// Networks of proxies whose X-Forwarded-For is believed. Default none.
     pub trusted: Vec<Net>,
+    /// Networks of load balancers whose connections begin with a PROXY protocol header, version 1
+    /// or 2: they must, and nobody else may. Default none.
+    pub proxy_protocol: Vec<Net>,
 }
 
 /// `[forward_auth]`.

@@ -199,6 +199,8 @@ fn upstream(address: &str) -> UpstreamConfig {
     UpstreamConfig {
         name: "shop".to_owned(),
         address: address.to_owned(),
+        tls: None,
+        server_name: None,
         protocol: Protocol::default(),
         in_flight_max: 1_024,
         idle_max: 64,

@@ -181,8 +181,14 @@ impl Default for RouteTimeouts {
 pub struct Upstream {
     /// Its name.
     pub name: String,
-    /// `http://host:port`, without a path.
+    /// `http://host:port` or `https://host:port`, without a path.
     pub address: String,
+    /// The id of the TLS settings for an `https` address; none: the public authorities vouch.
+    #[serde(default)]
+    pub tls: Option<String>,
+    /// The name that its certificate must hold; none: the host of its address.
+    #[serde(default)]
+    pub server_name: Option<String>,
     /// The protocol spoken to it.
     #[serde(default)]
     pub protocol: Protocol,
@@ -229,7 +235,7 @@ pub enum Protocol {
     /// HTTP/1.1.
     #[default]
     Http1,
-    /// HTTP/2 without TLS, by prior knowledge (RFC 9113 section 3.3).
+    /// HTTP/2: by ALPN over TLS, by prior knowledge (RFC 9113 section 3.3) without.
     Http2,
 }
 
@@ -333,9 +339,11 @@ impl Upstream {
     fn check(&self, problems: &mut Problems, key: &str) {
         check_name(problems, format!("{key}.name"), &self.name);
         if self.authority().is_none() {
-            let detail = "must be http://host:port without a path, as http://127.0.0.1:3000";
+            let detail = "must be http://host:port or https://host:port without a path, as \
+                          http://127.0.0.1:3000";
             say(problems, format!("{key}.address"), detail);
         }
+        self.check_tls(problems, key);
         if !(1..=65_536).contains(&self.in_flight_max) {
             say(problems, format!("{key}.in_flight_max"), "must be 1 to 65536");
         }
@@ -344,10 +352,43 @@ impl Upstream {
         }
     }
 
-    /// Host and port of the address; none where it is not `http://host:port`.
+    fn check_tls(&self, problems: &mut Problems, key: &str) {
+        for (name, value) in [("tls", &self.tls), ("server_name", &self.server_name)] {
+            if value.is_some() && !self.is_secure() {
+                let detail = "is for an https:// address: write one, or remove this key";
+                say(problems, format!("{key}.{name}"), detail);
+            }
+        }
+        let good = |name: &str| {
+            (1..=253).contains(&name.len())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:".contains(&b))
+        };
+        if self.server_name.as_deref().is_some_and(|name| !good(name)) {
+            let detail = "a host name or address without port, as shop.internal";
+            say(problems, format!("{key}.server_name"), detail);
+        }
+    }
+
+    /// Whether TLS is spoken to it.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.address.starts_with("https://")
+    }
+
+    /// The name that its certificate must hold; an IPv6 address without its brackets.
+    #[must_use]
+    pub fn expected_name(&self) -> Option<&str> {
+        let host = || self.authority()?.rsplit_once(':').map(|(host, _)| host);
+        let name = self.server_name.as_deref().or_else(host)?;
+        Some(name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name))
+    }
+
+    /// Host and port of the address; none where it is neither `http://host:port` nor
+    /// `https://host:port`.
     #[must_use]
     pub fn authority(&self) -> Option<&str> {
-        let rest = self.address.strip_prefix("http://")?;
+        let address = self.address.as_str();
+        let rest = address.strip_prefix("http://").or_else(|| address.strip_prefix("https://"))?;
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = rest.rsplit_once(':')?;
         let plain = !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']);

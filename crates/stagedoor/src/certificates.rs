@@ -1,0 +1,195 @@
+//! The certificate files: what the door shows, renewed while it runs, and what it shows to and asks
+//! of upstreams.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use edge::{Certificates, UpstreamTls};
+
+use crate::config::{CertificateConfig, Config, UpstreamTlsConfig};
+
+/// One chain with its key, and the section that names both.
+#[derive(Clone, Debug)]
+struct Pair {
+    section: String,
+    chain: PathBuf,
+    key: PathBuf,
+}
+
+impl Pair {
+    fn read(&self) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+        let chain = read(&self.chain, &format!("{}: cert_file", self.section))?;
+        Ok((chain, read(&self.key, &format!("{}: key_file", self.section))?))
+    }
+}
+
+/// Certificates in force, and the files that they come from.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub certificates: Certificates,
+    pairs: Vec<Pair>,
+    /// The chains as they were read last. A renewed certificate is another chain, so keys are read
+    /// only then.
+    chains: Vec<Vec<u8>>,
+}
+
+impl Shown {
+    /// Of `[tls]`; `made` is the self-signed pair that stands in where none is configured.
+    pub(crate) fn load(
+        config: &Config,
+        base: &Path,
+        made: (PathBuf, PathBuf),
+    ) -> anyhow::Result<Self> {
+        let tls = &config.tls;
+        let first = match (&tls.cert_file, &tls.key_file) {
+            (Some(chain), Some(key)) => ("[tls]", base.join(chain), base.join(key)),
+            (None | Some(_), _) => ("[tls]", made.0, made.1),
+        };
+        let more = tls.more.iter().map(|CertificateConfig { cert_file, key_file }| {
+            ("[[tls.more]]", base.join(cert_file), base.join(key_file))
+        });
+        let pairs: Vec<Pair> = std::iter::once(first)
+            .chain(more)
+            .map(|(section, chain, key)| Pair { section: section.to_owned(), chain, key })
+            .collect();
+        let mut texts = Vec::with_capacity(pairs.len());
+        for pair in &pairs {
+            let (chain, key) = pair.read()?;
+            // Each alone first: a mistake is told with its file.
+            Certificates::from_pem(&[(&chain, &key)]).with_context(|| {
+                format!("{}: {} and {}", pair.section, pair.chain.display(), pair.key.display())
+            })?;
+            texts.push((chain, key));
+        }
+        let certificates = Certificates::from_pem(&as_slices(&texts))?;
+        let chains = texts.into_iter().map(|(chain, _)| chain).collect();
+        Ok(Self { certificates, pairs, chains })
+    }
+
+    /// Puts the files' certificates in force where a chain has changed; whether one had.
+    ///
+    /// # Errors
+    /// Where a file cannot be read or used; then the old ones stay, and the next look tries again.
+    pub(crate) fn renew(&mut self) -> anyhow::Result<bool> {
+        let mut chains = Vec::with_capacity(self.pairs.len());
+        for pair in &self.pairs {
+            chains.push(read(&pair.chain, &format!("{}: cert_file", pair.section))?);
+        }
+        if chains == self.chains {
+            return Ok(false);
+        }
+        let texts = self.pairs.iter().map(Pair::read).collect::<anyhow::Result<Vec<_>>>()?;
+        self.certificates.replace(&as_slices(&texts))?;
+        self.chains = texts.into_iter().map(|(chain, _)| chain).collect();
+        Ok(true)
+    }
+}
+
+/// Whether the files that a configuration names can be used.
+pub(crate) fn check(config: &Config, base: &Path) -> anyhow::Result<()> {
+    if config.tls.cert_file.is_some() {
+        Shown::load(config, base, (PathBuf::new(), PathBuf::new()))?;
+    }
+    upstream_tls(config, base).map(drop)
+}
+
+fn as_slices(texts: &[(Vec<u8>, Vec<u8>)]) -> Vec<(&[u8], &[u8])> {
+    texts.iter().map(|(chain, key)| (chain.as_slice(), key.as_slice())).collect()
+}
+
+/// The TLS settings of `[[upstream_tls]]`, by id.
+pub(crate) fn upstream_tls(
+    config: &Config,
+    base: &Path,
+) -> anyhow::Result<HashMap<String, UpstreamTls>> {
+    let mut all = HashMap::new();
+    for settings in &config.upstream_tls {
+        all.insert(settings.id.clone(), one(base, settings)?);
+    }
+    Ok(all)
+}
+
+fn one(base: &Path, settings: &UpstreamTlsConfig) -> anyhow::Result<UpstreamTls> {
+    let section = format!("[[upstream_tls]] \"{}\"", settings.id);
+    let file = |file: &Option<PathBuf>, key: &str| {
+        let file = file.as_ref().map(|file| read(&base.join(file), &format!("{section}: {key}")));
+        file.transpose()
+    };
+    let authorities = file(&settings.ca_file, "ca_file")?;
+    let identity = (file(&settings.cert_file, "cert_file")?, file(&settings.key_file, "key_file")?);
+    let identity = match &identity {
+        (Some(chain), Some(key)) => Some((chain.as_slice(), key.as_slice())),
+        (None | Some(_), _) => None,
+    };
+    UpstreamTls::new(authorities.as_deref(), identity).context(section)
+}
+
+fn read(file: &Path, key: &str) -> anyhow::Result<Vec<u8>> {
+    let named = || format!("{key}: {} cannot be read: name a file that can", file.display());
+    std::fs::read(file).with_context(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(dir: &Path, name: &str, host: &str) {
+        let made = rcgen::generate_simple_self_signed(vec![host.to_owned()]).unwrap();
+        std::fs::write(dir.join(format!("{name}.crt")), made.cert.pem()).unwrap();
+        std::fs::write(dir.join(format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+    }
+
+    fn load(dir: &Path, text: &str) -> anyhow::Result<Shown> {
+        let nowhere = (PathBuf::from("none.crt"), PathBuf::from("none.key"));
+        Shown::load(&toml::from_str(text).unwrap(), dir, nowhere)
+    }
+
+    const TWO: &str = r#"
+        [tls]
+        cert_file = "a.crt"
+        key_file = "a.key"
+        [[tls.more]]
+        cert_file = "b.crt"
+        key_file = "b.key"
+    "#;
+
+    #[test]
+    fn a_renewed_file_is_put_in_force_and_a_broken_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "a", "a.example");
+        write(dir.path(), "b", "b.example");
+        let mut shown = load(dir.path(), TWO).unwrap();
+        assert!(!shown.renew().unwrap());
+        write(dir.path(), "b", "b.example");
+        assert!(shown.renew().unwrap());
+        assert!(!shown.renew().unwrap());
+        // Half of a renewal: the chain is there, its key is not.
+        let key = std::fs::read(dir.path().join("a.key")).unwrap();
+        write(dir.path(), "a", "a.example");
+        let new = std::fs::read(dir.path().join("a.key")).unwrap();
+        std::fs::write(dir.path().join("a.key"), key).unwrap();
+        assert!(shown.renew().is_err());
+        std::fs::write(dir.path().join("a.key"), new).unwrap();
+        assert!(shown.renew().unwrap(), "the next look finds it whole");
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_file_and_key() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "a", "a.example");
+        let error = load(dir.path(), TWO).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains("[[tls.more]]: cert_file") && text.contains("b.crt"), "{text}");
+        let strange = TWO.replace("b.crt", "a.crt").replace("b.key", "c.key");
+        write(dir.path(), "c", "c.example");
+        let error = load(dir.path(), &strange).unwrap_err();
+        assert!(format!("{error:#}").contains("c.key"), "{error:#}");
+        let upstream = "[[upstream_tls]]\nid = \"inside\"\nca_file = \"a.key\"\n";
+        let error = upstream_tls(&toml::from_str(upstream).unwrap(), dir.path()).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains("[[upstream_tls]] \"inside\""), "{text}");
+        let right = "[[upstream_tls]]\nid = \"inside\"\nca_file = \"a.crt\"\n";
+        assert_eq!(upstream_tls(&toml::from_str(right).unwrap(), dir.path()).unwrap().len(), 1);
+    }
+}
