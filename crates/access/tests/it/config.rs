@@ -173,6 +173,13 @@ fn every_mistake_names_its_key_and_the_mend() {
     let mut wrong = config(SHOP);
     wrong.own.limits = vec!["wild".to_owned()];
     wrong.upstream[0].address = "https://shop.example/".to_owned();
+    wrong.upstream[0].server_name = Some("shop.example:443".to_owned());
+    wrong.upstream.push(access::UpstreamConfig {
+        name: "plain".to_owned(),
+        address: "http://127.0.0.1:3000".to_owned(),
+        tls: Some("inside".to_owned()),
+        ..wrong.upstream[0].clone()
+    });
     wrong.limit.push(wrong.limit[0].clone());
     wrong.route[0].limits = vec!["nothing".to_owned()];
     wrong.route[0].roles = vec!["admin".to_owned()];

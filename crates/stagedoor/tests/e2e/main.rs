@@ -11,6 +11,7 @@
 mod beside;
 mod browser;
 mod commands;
+mod door;
 mod killed;
 mod program;
 mod story;

@@ -20,7 +20,7 @@ fn configuration_errors_name_file_key_and_mend() {
 
     let shop = Shop::init();
     let original = std::fs::read_to_string(shop.config()).unwrap();
-    let cases: [(&str, &str, &[&str]); 7] = [
+    let cases: [(&str, &str, &[&str]); 12] = [
         ("[shop]", "[shop]\nnaem = 1", &["stagedoor.toml:", "naem", "docs config"]),
         ("mode = \"test\"", "mode = \"live\"", &["identity.mail.to", "live"]),
         ("public_url = \"https://localhost\"", "public_url = \"localhost\"", &["shop.public_url"]),
@@ -28,6 +28,31 @@ fn configuration_errors_name_file_key_and_mend() {
         ("requests = 600", "requests = \"many\"", &["stagedoor.toml:", "requests", "string"]),
         ("header_key = \"shop\"", "header_key = \"none\"", &["header_key"]),
         ("[listen]", "[listen", &["stagedoor.toml:"]),
+        (
+            "address = \"http://127.0.0.1:9\"",
+            "address = \"https://127.0.0.1:9\"\ntls = \"inside\"",
+            &["[[upstream]] \"shop\": tls", "[[upstream_tls]]"],
+        ),
+        (
+            "address = \"http://127.0.0.1:9\"",
+            "address = \"http://127.0.0.1:9\"\nserver_name = \"shop.internal\"",
+            &["[[upstream]] \"shop\": server_name", "https://"],
+        ),
+        (
+            "[listen]",
+            "[[upstream_tls]]\nid = \"inside\"\nca_file = \"none.pem\"\n[listen]",
+            &["[[upstream_tls]] \"inside\": ca_file", "none.pem cannot be read"],
+        ),
+        (
+            "[listen]",
+            "[[upstream_tls]]\nid = \"inside\"\nca_file = \"stagedoor.toml\"\n[listen]",
+            &["[[upstream_tls]] \"inside\"", "no certificate"],
+        ),
+        (
+            "[listen]",
+            "[[tls.more]]\ncert_file = \"a.crt\"\nkey_file = \"a.key\"\n[listen]",
+            &["tls.more: needs cert_file and key_file"],
+        ),
     ];
     for (from, to, expected) in cases {
         let text = original.replacen(from, to, 1);

@@ -361,10 +361,10 @@ impl Upstream {
         }
         let good = |name: &str| {
             (1..=253).contains(&name.len())
-                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:".contains(&b))
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
         };
         if self.server_name.as_deref().is_some_and(|name| !good(name)) {
-            let detail = "a host name or address without port, as shop.internal";
+            let detail = "a host name without port, as shop.internal";
             say(problems, format!("{key}.server_name"), detail);
         }
     }
