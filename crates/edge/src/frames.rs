@@ -5,7 +5,7 @@
 use tokio::time::Instant;
 
 /// The client's first words before any frame (section 3.4).
-const PREFACE_BYTES: usize = 24;
+pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Length, type, flags and stream of a frame.
 const HEAD_BYTES: usize = 9;
 /// What pays for one frame besides time.
@@ -26,7 +26,7 @@ pub struct Frames {
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { skip: PREFACE_BYTES, head: [0; HEAD_BYTES], held: 0 }
+        Self { skip: PREFACE.len(), head: [0; HEAD_BYTES], held: 0 }
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
     }
 
     fn stream() -> Vec<u8> {
-        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        let mut bytes = PREFACE.to_vec();
         for (kind, flags, length) in [
             (4, 0, 6),
             (1, 4, 30),

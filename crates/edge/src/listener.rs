@@ -1,6 +1,7 @@
 //! Takes connections, speaks TLS, and gives each request to the stack.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -25,6 +27,7 @@ use crate::error::Error;
 use crate::exchange::{Asked, ConnectionFacts, Exchange};
 use crate::fields::Fields;
 use crate::forward_auth;
+use crate::frames::PREFACE;
 use crate::http2::{Guarded, Streams};
 use crate::identity::HeaderKey;
 use crate::proxy::pass_on;
@@ -227,9 +230,7 @@ impl Connection {
 
     /// `first` has been read from the socket already.
     async fn run(mut self, mut socket: TcpStream, first: Vec<u8>, acceptor: Option<TlsAcceptor>) {
-        let Some(acceptor) = acceptor else {
-            return self.http1(Socket::new(first.into(), socket)).await;
-        };
+        let Some(acceptor) = acceptor else { return self.plain(socket, first).await };
         let handshake = async {
             let hello_max = self.edge.bounds.hello_max_bytes;
             let (first, ja4) = tls::first_words(&mut socket, first, hello_max).await?;
@@ -249,6 +250,26 @@ impl Connection {
             self.http2(stream).await;
         } else {
             self.http1(stream).await;
+        }
+    }
+
+    /// Without TLS, a trusted proxy may speak HTTP/2 by prior knowledge (RFC 9113 section 3.3): its
+    /// first words say so.
+    async fn plain(self, mut socket: TcpStream, first: Vec<u8>) {
+        if !self.facts.trusted {
+            return self.http1(Socket::new(first.into(), socket)).await;
+        }
+        let span = Duration::from_millis(self.edge.bounds.head_ms);
+        let signal = Arc::clone(&self.facts.place.signal);
+        let opening = tokio::select! {
+            opening = timeout(span, opening(&mut socket, first)) => opening,
+            // Nothing is under way yet.
+            _ = poll_fn(|cx| signal.poll(cx, None)) => return,
+        };
+        match opening {
+            Ok(Ok((first, true))) => self.http2(Socket::new(first.into(), socket)).await,
+            Ok(Ok((first, false))) => self.http1(Socket::new(first.into(), socket)).await,
+            Ok(Err(_)) | Err(_) => {}
         }
     }
 
@@ -303,6 +324,23 @@ impl Connection {
     }
 }
 
+/// Reads until it is known whether HTTP/2 is spoken: the first byte says so of almost all others.
+async fn opening(socket: &mut TcpStream, mut words: Vec<u8>) -> std::io::Result<(Vec<u8>, bool)> {
+    loop {
+        let told = words.len().min(PREFACE.len());
+        if words.get(..told) != PREFACE.get(..told) {
+            return Ok((words, false));
+        }
+        if told == PREFACE.len() {
+            return Ok((words, true));
+        }
+        words.reserve(2_048);
+        if socket.read_buf(&mut words).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
 /// When a connection without requests ends (HTTP/1 looks after this itself).
 struct Idle {
     ledger: Arc<Ledger>,
@@ -321,7 +359,7 @@ async fn drive<C>(
     let mut last = None;
     let mut idle_by: Option<Instant> = None;
     let mut timer = Deadline::new(Instant::now() + Duration::from_secs(60));
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         loop {
             match signal.poll(cx, last) {
                 Poll::Ready(Order::Kill) => return Poll::Ready(()),

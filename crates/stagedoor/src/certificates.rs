@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use edge::{Certificates, UpstreamTls};
+use kernel::Secret;
 
 use crate::config::{CertificateConfig, Config, UpstreamTlsConfig};
+
+/// A chain and its key as they stand in their files.
+type Text = (Vec<u8>, Secret<Vec<u8>>);
 
 /// One chain with its key, and the section that names both.
 #[derive(Clone, Debug)]
@@ -18,9 +22,9 @@ struct Pair {
 }
 
 impl Pair {
-    fn read(&self) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+    fn read(&self) -> anyhow::Result<Text> {
         let chain = read(&self.chain, &format!("{}: cert_file", self.section))?;
-        Ok((chain, read(&self.key, &format!("{}: key_file", self.section))?))
+        Ok((chain, Secret::new(read(&self.key, &format!("{}: key_file", self.section))?)))
     }
 }
 
@@ -57,7 +61,7 @@ impl Shown {
         for pair in &pairs {
             let (chain, key) = pair.read()?;
             // Each alone first: a mistake is told with its file.
-            Certificates::from_pem(&[(&chain, &key)]).with_context(|| {
+            Certificates::from_pem(&[(&chain, key.expose())]).with_context(|| {
                 format!("{}: {} and {}", pair.section, pair.chain.display(), pair.key.display())
             })?;
             texts.push((chain, key));
@@ -94,8 +98,8 @@ pub(crate) fn check(config: &Config, base: &Path) -> anyhow::Result<()> {
     upstream_tls(config, base).map(drop)
 }
 
-fn as_slices(texts: &[(Vec<u8>, Vec<u8>)]) -> Vec<(&[u8], &[u8])> {
-    texts.iter().map(|(chain, key)| (chain.as_slice(), key.as_slice())).collect()
+fn as_slices(texts: &[Text]) -> Vec<(&[u8], &[u8])> {
+    texts.iter().map(|(chain, key)| (chain.as_slice(), key.expose().as_slice())).collect()
 }
 
 /// The TLS settings of `[[upstream_tls]]`, by id.
@@ -117,9 +121,10 @@ fn one(base: &Path, settings: &UpstreamTlsConfig) -> anyhow::Result<UpstreamTls>
         file.transpose()
     };
     let authorities = file(&settings.ca_file, "ca_file")?;
-    let identity = (file(&settings.cert_file, "cert_file")?, file(&settings.key_file, "key_file")?);
-    let identity = match &identity {
-        (Some(chain), Some(key)) => Some((chain.as_slice(), key.as_slice())),
+    let chain = file(&settings.cert_file, "cert_file")?;
+    let key = file(&settings.key_file, "key_file")?.map(Secret::new);
+    let identity = match (&chain, &key) {
+        (Some(chain), Some(key)) => Some((chain.as_slice(), key.expose().as_slice())),
         (None | Some(_), _) => None,
     };
     UpstreamTls::new(authorities.as_deref(), identity).context(section)

@@ -351,3 +351,40 @@ async fn a_large_answer_arrives_whole() {
         writing.write_all(&updates.concat()).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn without_tls_a_trusted_proxy_speaks_it_by_prior_knowledge() {
+    let world = World::with(Wish { trusted: vec!["127.0.0.0/8"], ..Wish::default() }).await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let told = field(Err("x-forwarded-for"), "203.0.113.9");
+    let asked = frame(HEADERS, END_HEADERS | END_STREAM, 1, &[get("/"), told].concat());
+    let words = [preface.clone(), frame(SETTINGS, 0, 0, &[]), asked].concat();
+    for piece in [1, 24, words.len()] {
+        let mut stream = world.connect().await;
+        for bytes in words.chunks(piece) {
+            stream.write_all(bytes).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut answer = Vec::new();
+        let read = async {
+            while !answer.windows(5).any(|part| part == b"hello") {
+                assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "{answer:?}");
+            }
+        };
+        tokio::time::timeout(PATIENCE, read).await.expect("the answer comes");
+    }
+    let seen = world.seen();
+    assert_eq!(seen.len(), 3);
+    assert_eq!(seen[0].header("x-forwarded-for"), Some("203.0.113.9, 127.0.0.1"));
+    let stranger = World::new().await.raw(&preface).await;
+    assert_eq!(crate::world::status(&stranger), 505, "{stranger}");
+    // Words that only begin like it are judged as HTTP/1.
+    let answer = world.raw(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").await;
+    assert_eq!(crate::world::status(&answer), 505, "{answer}");
+    // A connection that has said nothing does not hold the end up.
+    let mut world = world;
+    let _silent = world.connect().await;
+    world.until(|world| world.edge.as_ref().unwrap().open().0 > 0).await;
+    let drained = world.edge.take().unwrap().drain(PATIENCE * 3);
+    tokio::time::timeout(PATIENCE, drained).await.expect("it ends at once");
+}

@@ -7,8 +7,8 @@ use store::Backend;
 
 use crate::config::{Loaded, Mode, RootKind, load};
 use crate::house::House;
-use crate::out;
 use crate::rooms::rooms;
+use crate::{certificates, out};
 
 /// One thing that was looked at.
 struct Finding {
@@ -108,6 +108,10 @@ fn look_at_files(loaded: &Loaded) -> Vec<Finding> {
             "a self-signed one is used: set tls.cert_file and tls.key_file",
         ));
     }
+    findings.push(match certificates::check(&loaded.config, &loaded.base) {
+        Ok(()) => right("certificate files"),
+        Err(error) => fault("certificate files", format!("{error:#}")),
+    });
     findings
 }
 
@@ -123,7 +127,10 @@ fn look_at_modes(loaded: &Loaded) -> Finding {
         config.identity.mail.smtp_password_file.as_ref().map(std::path::PathBuf::from),
         config.forward_auth.as_ref().and_then(|forward| forward.secret_file.clone()),
     ];
-    let keys = config.header_key.iter().map(|key| key.file.clone());
+    let header_keys = config.header_key.iter().map(|key| key.file.clone());
+    let shown = config.tls.more.iter().map(|more| more.key_file.clone());
+    let upstream = config.upstream_tls.iter().filter_map(|tls| tls.key_file.clone());
+    let keys = header_keys.chain(shown).chain(upstream);
     private.extend(named.into_iter().flatten().chain(keys).map(|file| loaded.base.join(file)));
     let open = |path: &&std::path::PathBuf| {
         std::fs::metadata(path).is_ok_and(|known| known.permissions().mode() & 0o077 != 0)
