@@ -19,6 +19,7 @@
 mod body;
 mod bounds;
 mod config;
+mod connection;
 mod connections;
 mod deadline;
 mod error;
