@@ -65,7 +65,7 @@ async fn open(
         let read = |file: PathBuf| {
             std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))
         };
-        anyhow::Ok(Certificates::from_pem(&read(cert)?, &read(key)?)?)
+        anyhow::Ok(Certificates::from_pem(&[(&read(cert)?, &read(key)?)])?)
     });
     let folder = Folder::open(&dir)?;
     let key = folder.key.verifier().to_string();

@@ -79,9 +79,11 @@ pub(crate) async fn serve(opening: Opening) -> anyhow::Result<Running> {
         listen,
         tls: certificates.map(|certificates| Tls { certificates, tls12: false }),
         trusted_proxies: Vec::new(),
+        proxy_protocol: Vec::new(),
         bounds,
         issuer: Issuer { issuer: String::new(), audience: String::new() },
         header_keys: std::collections::HashMap::new(),
+        upstream_tls: std::collections::HashMap::new(),
         forward_auth: None,
         sign_in_path: "/".to_owned(),
         hub: Hub::new(Arc::clone(&clock), Snapshot::new(Arc::new(table), Arc::default())),
@@ -90,6 +92,7 @@ pub(crate) async fn serve(opening: Opening) -> anyhow::Result<Running> {
         observations: Arc::new(Observations::new(bounds.observations_max)),
         minter: None,
         core,
+        pages: None,
     };
     Ok(Edge::start(config).await?)
 }
