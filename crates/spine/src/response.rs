@@ -7,26 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{About, Error, Subject, Tx};
 
-/// What shall be done: the answers that the house knows. A new one is a variant here, with its
-/// words and whom it meets, and an entry in `obeys` of the room that owns it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ActionKind {
-    /// End all sessions of the account.
-    EndSessions,
-    /// End one session of the account, with its tokens.
-    EndSession,
-    /// Ask the account for a fresh proof before anything sensitive.
-    StepUp,
-    /// Turn away a client at the edge.
-    BlockClient,
-    /// Let a client in again.
-    UnblockClient,
-    /// Only tell a person.
-    Alert,
-}
-
 /// Whom an answer meets: what must be known before it can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meets {
@@ -40,53 +20,63 @@ pub enum Meets {
     Nobody,
 }
 
-impl ActionKind {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::EndSessions,
-        Self::EndSession,
-        Self::StepUp,
-        Self::BlockClient,
-        Self::UnblockClient,
-        Self::Alert,
-    ];
-
-    /// Its name, as in events.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::EndSessions => "end_sessions",
-            Self::EndSession => "end_session",
-            Self::StepUp => "step_up",
-            Self::BlockClient => "block_client",
-            Self::UnblockClient => "unblock_client",
-            Self::Alert => "alert",
+/// One line for each answer: its name in events, whom it meets, and what it does in words.
+macro_rules! actions {
+    ($($(#[doc = $doc:literal])+ $action:ident = $name:literal, $meets:ident, $words:literal;)+) => {
+        /// What shall be done: the answers that the house knows. A new one is a line here, and an
+        /// entry in `obeys` of the room that owns it.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
+        )]
+        #[non_exhaustive]
+        pub enum ActionKind {
+            $($(#[doc = $doc])+ #[serde(rename = $name)] $action,)+
         }
-    }
 
-    /// Whom it meets.
-    #[must_use]
-    pub const fn meets(self) -> Meets {
-        match self {
-            Self::EndSessions | Self::StepUp => Meets::Account,
-            Self::EndSession => Meets::Session,
-            Self::BlockClient | Self::UnblockClient => Meets::Client,
-            Self::Alert => Meets::Nobody,
-        }
-    }
+        impl ActionKind {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$action),+];
 
-    /// What it does, as a person reads it.
-    #[must_use]
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::EndSessions => "end sessions",
-            Self::EndSession => "end the session",
-            Self::StepUp => "ask for the password",
-            Self::BlockClient => "block the client",
-            Self::UnblockClient => "unblock the client",
-            Self::Alert => "alert",
+            /// Its name, as in events.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$action => $name,)+
+                }
+            }
+
+            /// Whom it meets.
+            #[must_use]
+            pub const fn meets(self) -> Meets {
+                match self {
+                    $(Self::$action => Meets::$meets,)+
+                }
+            }
+
+            /// What it does, as a person reads it.
+            #[must_use]
+            pub const fn words(self) -> &'static str {
+                match self {
+                    $(Self::$action => $words,)+
+                }
+            }
         }
-    }
+    };
+}
+
+actions! {
+    /// End all sessions of the account.
+    EndSessions = "end_sessions", Account, "end sessions";
+    /// End one session of the account, with its tokens.
+    EndSession = "end_session", Session, "end the session";
+    /// Ask the account for a fresh proof before anything sensitive.
+    StepUp = "step_up", Account, "ask for the password";
+    /// Turn away a client at the edge.
+    BlockClient = "block_client", Client, "block the client";
+    /// Let a client in again.
+    UnblockClient = "unblock_client", Client, "unblock the client";
+    /// Only tell a person.
+    Alert = "alert", Nobody, "alert";
 }
 
 crate::events! {

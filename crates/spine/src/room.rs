@@ -115,7 +115,7 @@ impl Rooms {
     #[must_use]
     pub fn unobeyed(&self) -> Vec<ActionKind> {
         let obeyed = |action: &ActionKind| self.0.iter().any(|room| room.obeys.contains(action));
-        ActionKind::ALL.into_iter().filter(|action| !obeyed(action)).collect()
+        ActionKind::ALL.iter().copied().filter(|action| !obeyed(action)).collect()
     }
 }
 
