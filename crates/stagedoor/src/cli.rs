@@ -102,6 +102,10 @@ pub(crate) struct Init {
     /// The folder for data and keys.
     #[arg(long, default_value = "var")]
     pub dir: PathBuf,
+    /// A PostgreSQL database for the facts, as in postgres://stagedoor@db.internal/stagedoor; it
+    /// must be empty. Without it they stand in SQLite, in the folder.
+    #[arg(long)]
+    pub database: Option<String>,
 }
 
 #[derive(Debug, Args)]

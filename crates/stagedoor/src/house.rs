@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::{Access, Services};
 use anyhow::Context as _;
@@ -85,9 +86,10 @@ impl Loaded {
         let url = url.unwrap_or_else(|| sqlite_url(&places.data.join("data.db")));
         let connections = self.config.data.connections.clamp(2, 200);
         let shown = without_password(&url);
-        Db::open(&Options { connections, ..Options::new(url) })
-            .await
-            .with_context(|| format!("the database {shown} cannot be opened"))
+        let answer_timeout = Duration::from_millis(self.config.data.answer_max_ms);
+        let mut options = Options { connections, answer_timeout, ..Options::new(url) };
+        options.acquire_timeout = options.acquire_timeout.min(answer_timeout);
+        Db::open(&options).await.with_context(|| format!("the database {shown} cannot be opened"))
     }
 
     /// What the vault is opened with.

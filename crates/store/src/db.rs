@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use sqlx::AnyConnection;
 use sqlx::any::{AnyArguments, AnyPoolOptions};
-use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool, Connection as _, Executor as _};
 
+use crate::lent::{self, Answers, Lent};
 use crate::writer::{self, Writer};
 use crate::{Error, FromRow, Row, Statement, Transaction, Value};
 
@@ -29,13 +29,20 @@ pub struct Options {
     pub connections: u32,
     /// How long to wait for a connection from the pool, and on SQLite for the writer's turn.
     pub acquire_timeout: Duration,
+    /// How long `PostgreSQL` may take for one statement. Migrations are not bounded.
+    pub answer_timeout: Duration,
 }
 
 impl Options {
-    /// The defaults: 8 connections, 5 s of waiting.
+    /// The defaults: 8 connections, 5 s of waiting for one, 10 s for a statement.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), connections: 8, acquire_timeout: Duration::from_secs(5) }
+        Self {
+            url: url.into(),
+            connections: 8,
+            acquire_timeout: Duration::from_secs(5),
+            answer_timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -56,6 +63,7 @@ const POSTGRES_READERS: &str = "SET default_transaction_read_only = on";
 pub struct Db {
     readers: AnyPool,
     writers: Writers,
+    answers: Answers,
 }
 
 /// How a database is written.
@@ -87,15 +95,17 @@ impl Db {
                 let writer = Writer::new(writer::connect(&url).await?, options.acquire_timeout);
                 let readers = told_first(pool(options.connections), SQLITE_READERS);
                 let writers = Writers::Sqlite(Arc::new(writer));
-                Ok(Self { readers: readers.connect_lazy(&url)?, writers })
+                let answers = Answers::UNBOUNDED;
+                Ok(Self { readers: readers.connect_lazy(&url)?, writers, answers })
             }
             Backend::Postgres => {
                 let reading = (options.connections / 2).max(1);
                 let writing = options.connections.saturating_sub(reading).max(1);
-                let writers = pool(writing).connect(&options.url).await?;
-                let readers = told_first(pool(reading), POSTGRES_READERS);
+                let writers = tested(pool(writing)).connect(&options.url).await?;
+                let readers = tested(told_first(pool(reading), POSTGRES_READERS));
                 let readers = readers.connect_lazy(&options.url)?;
-                Ok(Self { readers, writers: Writers::Postgres(writers) })
+                let answers = Answers::within_of(options.answer_timeout);
+                Ok(Self { readers, writers: Writers::Postgres(writers), answers })
             }
         }
     }
@@ -117,7 +127,10 @@ impl Db {
     pub async fn begin(&self) -> Result<Transaction, Error> {
         match &self.writers {
             Writers::Sqlite(writer) => Ok(Transaction::sqlite(writer.begin().await?)),
-            Writers::Postgres(pool) => Ok(Transaction::postgres(pool.begin().await?)),
+            Writers::Postgres(pool) => {
+                let lent = Lent::new(pool.acquire().await?, self.answers);
+                Ok(Transaction::postgres(lent.begin().await?))
+            }
         }
     }
 
@@ -126,7 +139,7 @@ impl Db {
     /// # Errors
     /// [`Error`] where none is to be had in time.
     pub async fn read(&self) -> Result<Reader, Error> {
-        Ok(Reader(self.readers.acquire().await?))
+        Ok(Reader(Lent::new(self.readers.acquire().await?, self.answers)))
     }
 
     /// Lets the database check statements against its schema, without running them. Returns those
@@ -190,6 +203,13 @@ fn told_first(pool: AnyPoolOptions, statements: &'static str) -> AnyPoolOptions 
     })
 }
 
+/// Connections that are tried before they are lent. The pool's own test waits for ever for a host that
+/// is gone without a word.
+fn tested(pool: AnyPoolOptions) -> AnyPoolOptions {
+    pool.test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(lent::lives(connection)))
+}
+
 fn with_create_mode(url: &str) -> String {
     if url.contains("mode=") {
         return url.to_owned();
@@ -200,7 +220,7 @@ fn with_create_mode(url: &str) -> String {
 
 /// A connection that only reads (S4).
 #[derive(Debug)]
-pub struct Reader(PoolConnection<Any>);
+pub struct Reader(Lent);
 
 impl Reader {
     /// Runs a statement and returns its rows.
@@ -208,7 +228,8 @@ impl Reader {
     /// # Errors
     /// [`Error`], as the database says.
     pub async fn rows(&mut self, text: &'static str, args: Vec<Value>) -> Result<Vec<Row>, Error> {
-        fetch(&mut self.0, text, args).await
+        let answers = self.0.answers();
+        answers.within(fetch(self.0.connection()?, text, args)).await
     }
 
     /// Reads rows as `T`.

@@ -8,7 +8,9 @@
 //!   (group commit), each in its own savepoint, and none is told "done" before the disk is;
 //! - **S4** readers cannot write: their connections refuse to, on both databases;
 //! - **S5** an error tells apart what a caller can act on: a broken uniqueness, a database that is
-//!   busy (try again), one that does not answer, and a fault of ours.
+//!   busy (try again), one that does not answer, and a fault of ours;
+//! - **S6** no wait for a server is endless: a statement, a commit, a connection's turn and its sign
+//!   of life have bounds, and a connection that went silent is not used again.
 //!
 //! What works on both databases, and so is all that a statement may use: `$n` placeholders,
 //! `BYTEA`, `BIGINT`, `SMALLINT`, `TEXT`, `DOUBLE PRECISION`, `RETURNING`, `ON CONFLICT`, row
@@ -16,6 +18,7 @@
 
 mod db;
 mod error;
+mod lent;
 mod migrate;
 mod row;
 mod statement;

@@ -6,6 +6,7 @@
 use sqlx::AnyConnection;
 
 use crate::db::{fetch, run};
+use crate::lent::{Answers, Lent};
 use crate::writer::Member;
 use crate::{Error, FromRow, Row, Value};
 
@@ -20,7 +21,7 @@ pub struct Transaction {
 #[derive(Debug)]
 enum Inner {
     Sqlite(Member),
-    Postgres(sqlx::Transaction<'static, sqlx::Any>),
+    Postgres(Lent),
 }
 
 impl Transaction {
@@ -28,8 +29,8 @@ impl Transaction {
         Self { inner: Inner::Sqlite(member), cut: false }
     }
 
-    pub(crate) const fn postgres(transaction: sqlx::Transaction<'static, sqlx::Any>) -> Self {
-        Self { inner: Inner::Postgres(transaction), cut: false }
+    pub(crate) const fn postgres(begun: Lent) -> Self {
+        Self { inner: Inner::Postgres(begun), cut: false }
     }
 
     /// The connection for one statement; [`Transaction::ran`] must follow where it succeeds.
@@ -40,7 +41,14 @@ impl Transaction {
         self.cut = true;
         match &mut self.inner {
             Inner::Sqlite(member) => member.connection(),
-            Inner::Postgres(transaction) => Ok(transaction),
+            Inner::Postgres(lent) => lent.connection(),
+        }
+    }
+
+    const fn answers(&self) -> Answers {
+        match &self.inner {
+            Inner::Sqlite(_) => Answers::UNBOUNDED,
+            Inner::Postgres(lent) => lent.answers(),
         }
     }
 
@@ -54,7 +62,8 @@ impl Transaction {
     /// # Errors
     /// [`Error`], as the database says.
     pub async fn rows(&mut self, text: &'static str, args: Vec<Value>) -> Result<Vec<Row>, Error> {
-        let rows = fetch(self.connection()?, text, args).await?;
+        let answers = self.answers();
+        let rows = answers.within(fetch(self.connection()?, text, args)).await?;
         Ok(self.ran(rows))
     }
 
@@ -63,7 +72,8 @@ impl Transaction {
     /// # Errors
     /// [`Error`], as the database says.
     pub async fn run(&mut self, text: &'static str, args: Vec<Value>) -> Result<u64, Error> {
-        let touched = run(self.connection()?, text, args).await?;
+        let answers = self.answers();
+        let touched = answers.within(run(self.connection()?, text, args)).await?;
         Ok(self.ran(touched))
     }
 
@@ -99,7 +109,7 @@ impl Transaction {
         }
         match self.inner {
             Inner::Sqlite(member) => member.commit().await,
-            Inner::Postgres(transaction) => Ok(transaction.commit().await?),
+            Inner::Postgres(lent) => lent.commit().await,
         }
     }
 
@@ -110,7 +120,7 @@ impl Transaction {
     pub async fn rollback(self) -> Result<(), Error> {
         match self.inner {
             Inner::Sqlite(member) => member.rollback().await,
-            Inner::Postgres(transaction) => Ok(transaction.rollback().await?),
+            Inner::Postgres(lent) => lent.rollback().await,
         }
     }
 }

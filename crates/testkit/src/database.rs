@@ -2,6 +2,7 @@
 //! dropped at the end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use store::{Db, Options};
 
@@ -41,7 +42,9 @@ impl Scratch {
             eprintln!("LEFT OUT: STAGEDOOR_TEST_POSTGRES says that there is no PostgreSQL");
             return None;
         }
-        let options = Options { connections: 1, ..Options::new(server.clone()) };
+        // Making and dropping databases waits for the disk.
+        let answer_timeout = Duration::from_secs(60);
+        let options = Options { connections: 1, answer_timeout, ..Options::new(server.clone()) };
         match Db::open(&options).await {
             Ok(admin) => Some(Self { admin, names: Vec::new(), server }),
             Err(error) => panic!(

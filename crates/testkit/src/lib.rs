@@ -17,11 +17,13 @@ mod clock;
 mod database;
 mod erasure;
 mod log;
+mod proxy;
 mod world;
 
 pub use attack::Copy;
 pub use clock::{SeededEntropy, TestClock};
 pub use database::{postgres_url, with_postgres};
+pub use proxy::{Look, Proxy, Way};
 pub use world::World;
 
 /// Runs an async test in a world on SQLite, and again in one on PostgreSQL. The first

@@ -102,12 +102,19 @@ fn render(init: &Init) -> String {
                  kind = \"key_file\""
             .to_owned(),
     };
+    let database = match &init.database {
+        Some(url) => format!("database_url = {}", quoted(url)),
+        None => "# for more than one machine:\n\
+                 # database_url = \"postgres://stagedoor@db.internal/stagedoor\""
+            .to_owned(),
+    };
     let dir = init.dir.display().to_string();
     include_str!("../../assets/stagedoor.toml")
         .replace("{name}", &quoted(&init.name))
         .replace("{url}", &quoted(init.url.trim_end_matches('/')))
         .replace("{upstream}", &quoted(&init.upstream))
         .replace("{root}", &root)
+        .replace("{database}", &database)
         .replace("{dir}", &quoted(&dir))
         .replace("{header_key}", &quoted(&format!("{dir}/header-shop.key")))
 }

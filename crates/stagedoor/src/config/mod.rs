@@ -79,6 +79,9 @@ impl Config {
         if self.shop.name.trim().is_empty() {
             say("shop.name", "is empty: the name that people read");
         }
+        if !(100..=600_000).contains(&self.data.answer_max_ms) {
+            say("data.answer_max_ms", "must be 100 to 600000");
+        }
         let host = self.shop.public_url.strip_prefix("https://").unwrap_or_default();
         if host.is_empty() || host.contains('/') || host.contains('+') || host.contains(' ') {
             say("shop.public_url", "must be https:// and a host, without a path");

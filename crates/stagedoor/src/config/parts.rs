@@ -98,6 +98,9 @@ pub(crate) struct DataConfig {
     pub keys_dir: Option<PathBuf>,
     /// Connections to the database. Default 8.
     pub connections: u32,
+    /// The longest that PostgreSQL may take for one statement, ms; who asked is then told to come
+    /// back. Default 10000; 100 to 600000.
+    pub answer_max_ms: u64,
     /// This node's name, unique among the nodes. Default `node-1`.
     pub node: String,
 }
@@ -110,6 +113,7 @@ impl Default for DataConfig {
             keys_database_url: None,
             keys_dir: None,
             connections: 8,
+            answer_max_ms: 10_000,
             node: "node-1".to_owned(),
         }
     }

@@ -11,6 +11,7 @@
 mod beside;
 mod browser;
 mod commands;
+mod dead_database;
 mod door;
 mod killed;
 mod program;

@@ -4,8 +4,11 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+
+/// The password of every customer here.
+pub(crate) const PASSWORD: &str = "four words make one door";
 
 pub(crate) fn stagedoor(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stagedoor"));
@@ -40,21 +43,14 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) fn init() -> Self {
+        Self::init_with(&[])
+    }
+
+    pub(crate) fn init_with(more: &[&str]) -> Self {
         let dir = TempDir::new().expect("a folder");
-        let made = answer(
-            dir.path(),
-            &[
-                "init",
-                "--name",
-                "Shop",
-                "--url",
-                "https://localhost",
-                "--upstream",
-                "http://127.0.0.1:9",
-                "--operator",
-                "ops@shop.example",
-            ],
-        );
+        let fixed = ["init", "--name", "Shop", "--url", "https://localhost"];
+        let rest = ["--upstream", "http://127.0.0.1:9", "--operator", "ops@shop.example"];
+        let made = answer(dir.path(), &[&fixed[..], &rest, more].concat());
         assert!(made["password"].as_str().expect("a password").len() >= 16);
         let shop = Self { dir };
         shop.edit("0.0.0.0:8443", "127.0.0.1:0");
@@ -77,20 +73,53 @@ impl Shop {
         std::fs::write(self.config(), text.replace(from, to)).expect("the file");
     }
 
+    /// A customer with a password; its address.
+    pub(crate) fn customer(&self, email: &str) {
+        std::fs::write(self.path().join("pw"), PASSWORD).expect("the file");
+        answer(self.path(), &["user", "add", email, "--password-file", "pw"]);
+    }
+
+    /// A header with the key of a service that tells facts.
+    pub(crate) fn service(&self) -> String {
+        let key = answer(self.path(), &["service", "add", "backend"])["key"].clone();
+        format!("authorization: Bearer {}", key.as_str().expect("a key"))
+    }
+
+    /// Many requests of one client are no attack in this test.
+    pub(crate) fn lift_limits(&self) {
+        self.edit("requests = 600", "requests = 100000");
+        self.edit("requests = 60\n", "requests = 100000\n");
+        let budgets = "[identity.attempts]\nclient = { burst = 100000, refill_s = 1 }\n\
+                       open = { burst = 100000, refill_s = 1 }\n\
+                       account = { burst = 100000, refill_s = 1 }\n\n[identity.mail]";
+        self.edit("[identity.mail]", budgets);
+        answer(self.path(), &["config", "apply"]);
+    }
+
+    /// What the program wrote into its own log, in all its runs.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path().join("serve.log")).unwrap_or_default()
+    }
+
+    /// Verifies the whole log after the program has ended; how many leaves it has.
+    pub(crate) fn verified(&self) -> u64 {
+        let verified = answer(self.path(), &["audit", "verify"]);
+        assert_eq!(verified["holds"], true, "{verified}");
+        assert!(!self.log().contains("panicked"), "{}", self.log());
+        verified["leaves"].as_u64().expect("a number")
+    }
+
     pub(crate) fn serve(&self) -> Serving {
-        self.serve_to(Stdio::null())
+        self.serve_by(stagedoor(self.path()))
     }
 
-    /// Serves, and writes the program's own log into a file.
-    pub(crate) fn serve_logging(&self, log: &Path) -> Serving {
-        self.serve_to(std::fs::File::create(log).expect("a file").into())
-    }
-
-    fn serve_to(&self, log: Stdio) -> Serving {
-        let mut child = stagedoor(self.path())
+    pub(crate) fn serve_by(&self, mut command: Command) -> Serving {
+        let mut options = std::fs::File::options();
+        let log = options.create(true).append(true).open(self.path().join("serve.log"));
+        let mut child = command
             .args(["--json", "serve"])
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(log.expect("a log"))
             .spawn()
             .expect("the binary runs");
         let mut line = String::new();
@@ -125,6 +154,35 @@ impl Serving {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// A document sent; the answer's status and document (null where it is none).
+    pub(crate) fn post(
+        &self,
+        shop: &Shop,
+        headers: &[&str],
+        (path, body): (&str, &Value),
+    ) -> (u16, Value) {
+        let body = body.to_string();
+        let mut args = vec!["-X", "POST", "-H", "content-type: application/json", "-d", &body];
+        args.extend(headers.iter().flat_map(|header| ["-H", *header]));
+        let (status, words) = self.curl(shop, &args, path);
+        (status, serde_json::from_str(&words).unwrap_or(Value::Null))
+    }
+
+    /// Signs a customer in.
+    pub(crate) fn sign_in(&self, shop: &Shop, email: &str) -> Value {
+        let body = json!({ "email": email, "password": PASSWORD });
+        let (status, tokens) = self.post(shop, &[], ("/v1/sign-in", &body));
+        assert_eq!(status, 200, "{tokens}");
+        tokens
+    }
+
+    /// Tells that an order was paid; the status of the answer.
+    pub(crate) fn tell(&self, shop: &Shop, service: &str, id: &str) -> (u16, Value) {
+        let fields = json!({ "order": id, "amount_minor": 100, "currency": "EUR" });
+        let fact = json!({ "id": id, "kind": "order.paid", "customer": "c-1", "fields": fields });
+        self.post(shop, &[service], ("/v1/facts", &json!({ "facts": [fact] })))
     }
 
     /// One request over TLS by curl, which believes the self-signed certificate of `shop`.

@@ -12,6 +12,7 @@ mod cutting;
 mod dialect;
 mod failing;
 mod grouping;
+mod silent;
 
 use std::time::Duration;
 
