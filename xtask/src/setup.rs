@@ -28,7 +28,7 @@ const NEEDS: &[Need] = &[
     Need {
         program: "python3",
         packages: &["python3", "python3-pip"],
-        without: "trees beside a peer",
+        without: "trees and mails beside a peer",
     },
     Need { program: "nginx", packages: &["nginx-light"], without: "forward-auth behind nginx" },
 ];
@@ -39,7 +39,7 @@ const NEEDS: &[Need] = &[
 /// In CI, where something is missing in the end; elsewhere never.
 pub(crate) fn check(house: &House) -> Result<String> {
     if missing().is_empty() {
-        peer(house)?;
+        peers(house);
         return Ok("nothing was missing".to_owned());
     }
     let packages: Vec<&str> = missing().iter().flat_map(|need| need.packages).copied().collect();
@@ -60,37 +60,48 @@ pub(crate) fn check(house: &House) -> Result<String> {
     if house.ci && !still.is_empty() {
         bail!("{} programs are missing, and this run may leave nothing out", still.len());
     }
-    peer(house)?;
+    peers(house);
     Ok(format!("installed {}, missing {}", packages.join(" "), still.len()))
 }
 
-/// What ours is compared with, in a folder of its own beside what is built: a tree, and a witness.
-/// The witness asks for Python 3.12 and runs on 3.11, which Debian has.
-const PEERS: [(&str, &[&str]); 2] = [
-    ("pymerkle", &["pymerkle>=7,<8"]),
-    ("aics_witness", &["--ignore-requires-python", "aics-witness<0.2", "aics-tlog<0.3"]),
+/// Python packages that ours is tried against, and what is not checked without them.
+struct Peer {
+    module: &'static str,
+    wanted: &'static [&'static str],
+    without: &'static str,
+}
+
+const PEERS: &[Peer] = &[
+    Peer { module: "pymerkle", wanted: &["pymerkle>=7,<8"], without: "trees beside a peer" },
+    Peer { module: "aiosmtpd", wanted: &["aiosmtpd>=1.4,<2"], without: "mails to a real server" },
+    // It asks for Python 3.12 and runs on 3.11, which Debian has.
+    Peer {
+        module: "aics_witness",
+        wanted: &["--ignore-requires-python", "aics-witness<0.2", "aics-tlog<0.3"],
+        without: "witnesses by other hands",
+    },
 ];
 
-fn peer(house: &House) -> Result<()> {
+/// The peers, in a folder of their own beside what is built.
+fn peers(house: &House) {
     let folder = house.target.join("peers").display().to_string();
     house.set("PYTHONPATH", folder.clone());
-    for (module, packages) in PEERS {
-        let import = format!("import {module}");
-        if house.output(house.command("python3", &["-c", &import])).is_ok() {
+    for peer in PEERS {
+        let there = format!("import {}", peer.module);
+        if house.output(house.command("python3", &["-c", &there])).is_ok() {
             continue;
         }
         let pip = ["-m", "pip", "install", "--quiet", "--no-input", "--target", &folder];
-        let install = [&pip[..], packages].concat();
+        let install = [&pip[..], peer.wanted].concat();
         if let Err(error) = house.run(house.command("python3", &install)) {
             say::warning(error);
             house.leave_out(format!(
-                "beside the peer {module}: mend it with python3 -m pip install --target {folder} \
-                 {}",
-                packages.join(" ")
+                "{}: mend it with python3 -m pip install --target {folder} {}",
+                peer.without,
+                peer.wanted.join(" ")
             ));
         }
     }
-    Ok(())
 }
 
 fn missing() -> Vec<&'static Need> {

@@ -257,6 +257,12 @@ pub struct MailConfig {
     pub smtp_user: Option<String>,
     /// A file that holds the user's password. Default none.
     pub smtp_password_file: Option<String>,
+    /// A file of certificates, PEM: the authority that the server's certificate must lead to, as
+    /// for a server inside your network. Default: the authorities that browsers believe.
+    pub smtp_ca_file: Option<String>,
+    /// The longest that the server may take for one mail, ms. Default 60000; more than 100000
+    /// counts as 100000.
+    pub smtp_mail_max_ms: u64,
     /// Tries at one mail before it is given up. Default 8.
     pub tries_max: u32,
 }
@@ -271,8 +277,19 @@ impl Default for MailConfig {
             smtp_security: SmtpSecurity::StartTls,
             smtp_user: None,
             smtp_password_file: None,
+            smtp_ca_file: None,
+            smtp_mail_max_ms: 60_000,
             tries_max: 8,
         }
+    }
+}
+
+impl MailConfig {
+    /// The longest that one mail may take: shorter than the lease on it, so that no other node
+    /// sends it meanwhile.
+    #[must_use]
+    pub fn smtp_mail_max(&self) -> Duration {
+        Duration::from_millis(self.smtp_mail_max_ms.clamp(100, 100_000))
     }
 }
 

@@ -83,7 +83,9 @@ pub use email::Email;
 pub use error::Error;
 pub use events::*;
 pub use http::{operator_routes, routes};
-pub use mail::{Delivered, Kept, Mail, MailError, MailId, Mailer, Outbox, SmtpMailer, Waiting};
+pub use mail::{
+    Delivered, Kept, Mail, MailError, MailId, Mailer, Outbox, SmtpFiles, SmtpMailer, Waiting,
+};
 pub use operator::{ListAccounts, LockAccount, OpenAccount};
 pub use password::{
     ChangePassword, ConfirmPassword, Hasher, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN,

@@ -105,6 +105,11 @@ impl Identity {
         &self.inner.parts.site
     }
 
+    /// The present moment, for work that goes on longer than a request.
+    pub(crate) fn now(&self) -> kernel::Timestamp {
+        self.inner.parts.clock.now()
+    }
+
     /// Circumstances of work that no request asked for.
     pub(crate) fn own_ctx(&self) -> kernel::Ctx {
         let parts = &self.inner.parts;

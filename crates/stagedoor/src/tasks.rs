@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::{MailRoad, Mailer, SmtpMailer};
+use anyhow::Context as _;
+use identity::{MailRoad, Mailer, SmtpFiles, SmtpMailer};
 use spine::Consumer;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -150,7 +151,13 @@ impl Tasks {
             MailRoad::Smtp => {
                 let file = config.smtp_password_file.as_ref();
                 let password = file.map(|file| config::read_secret(&house.base.join(file)));
-                Box::new(SmtpMailer::new(config, password.transpose()?.as_ref())?)
+                let file = config.smtp_ca_file.as_ref().map(|file| house.base.join(file));
+                let authority = file.map(|file| {
+                    let unreadable = || format!("{} cannot be read", file.display());
+                    std::fs::read(&file).with_context(unreadable)
+                });
+                let (password, authority) = (password.transpose()?, authority.transpose()?);
+                Box::new(SmtpMailer::new(config, &SmtpFiles { password, authority })?)
             }
         };
         let (house, stop) = (Arc::clone(house), self.stop.clone());

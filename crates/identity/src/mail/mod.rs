@@ -19,7 +19,7 @@ pub(crate) use letter::Letter;
 pub(crate) use outbox::http;
 pub use outbox::{Kept, Outbox};
 pub use send::Delivered;
-pub use smtp::SmtpMailer;
+pub use smtp::{SmtpFiles, SmtpMailer};
 
 use crate::email::Email;
 use crate::error::Error;
@@ -72,18 +72,24 @@ pub trait Mailer: Send + Sync {
     fn send<'a>(&'a self, id: MailId, mail: &'a Mail) -> BoxFuture<'a, Result<(), MailError>>;
 }
 
-/// How many letters wait, for metrics and `doctor`.
+/// How many letters wait, or were given up, for metrics and `doctor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
     /// Letters that wait.
     pub waiting: i64,
     /// Since when the oldest waits, microseconds since 1970; 0 where none does.
     pub oldest_at: i64,
+    /// Letters that were given up, as long as they are kept.
+    pub given_up: i64,
 }
 
 impl FromRow for Waiting {
     fn from_row(row: &Row) -> Result<Self, StoreError> {
-        Ok(Self { waiting: row.int("waiting")?, oldest_at: row.int("oldest_at")? })
+        Ok(Self {
+            waiting: row.int("waiting")?,
+            oldest_at: row.int("oldest_at")?,
+            given_up: row.int("given_up")?,
+        })
     }
 }
 
@@ -132,7 +138,7 @@ impl Identity {
         Ok(())
     }
 
-    /// How many letters wait.
+    /// How many letters wait, and how many were given up.
     ///
     /// # Errors
     /// As the database says.
@@ -162,6 +168,7 @@ spine::sql! {
     upkeep SWEEP in identity_mail =
         "DELETE FROM identity_mail WHERE created_at < $1 AND state <> 'waiting'";
     read WAITING =
-        "SELECT COUNT(*) AS waiting, COALESCE(MIN(created_at), 0) AS oldest_at \
+        "SELECT COUNT(*) AS waiting, COALESCE(MIN(created_at), 0) AS oldest_at, \
+         (SELECT COUNT(*) FROM identity_mail WHERE state = 'given_up') AS given_up \
          FROM identity_mail WHERE state = 'waiting'";
 }

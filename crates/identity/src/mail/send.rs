@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kernel::{AccountId, Ctx, Timestamp};
-use spine::{Row, StoreError, Subject, args};
+use spine::{Row, SealError, StoreError, Subject, args};
 
 use super::{AGAIN, GIVE_UP, Mail, MailError, MailId, Mailer, SEALED, SENT, TAKE};
 use crate::error::Error;
@@ -67,12 +67,17 @@ impl Identity {
     pub async fn deliver(&self, ctx: &Ctx, mailer: &dyn Mailer) -> Result<Delivered, Error> {
         let mut delivered = Delivered::default();
         for _ in 0..BATCH {
-            let Some(taken) = self.take(ctx.now).await? else { break };
+            // A slow server: the letter before may have taken minutes.
+            let Some(taken) = self.take(self.now()).await? else { break };
             let outcome = match self.open_mail(&taken).await {
                 Ok(mail) => mailer.send(taken.id, &mail).await,
-                Err(Error::Seal(_) | Error::Broken(_)) => {
-                    Err(MailError::Never("it cannot be opened any more"))
-                }
+                // Its reader was erased meanwhile.
+                Err(
+                    Error::Vault(vault::Error::Erased)
+                    | Error::Seal(SealError::Erased | SealError::Forged)
+                    | Error::Broken(_),
+                ) => Err(MailError::Never("it cannot be opened any more")),
+                // Keys that cannot be had now: it is another's turn once the lease is over.
                 Err(error) => return Err(error),
             };
             self.note(ctx, &taken, outcome, &mut delivered).await?;
@@ -102,16 +107,16 @@ impl Identity {
         outcome: Result<(), MailError>,
         delivered: &mut Delivered,
     ) -> Result<(), Error> {
-        let id = taken.id.as_bytes();
+        let (id, now) = (taken.id.as_bytes(), self.now());
         let mut upkeep = self.spine().upkeep().await?;
         match outcome {
             Ok(()) => {
-                upkeep.run(&SENT, args![id, ctx.now]).await?;
+                upkeep.run(&SENT, args![id, now]).await?;
                 delivered.sent += 1;
             }
             Err(MailError::Later(why)) if taken.tries < self.config().mail.tries_max => {
                 let [chance] = ctx.random::<1>();
-                let next = ctx.now.plus(wait(taken.tries, chance));
+                let next = now.plus(wait(taken.tries, chance));
                 upkeep.run(&AGAIN, args![id, next]).await?;
                 tracing::warn!(mail = %taken.id, tries = taken.tries, why, "a mail waits");
                 delivered.again += 1;

@@ -210,6 +210,14 @@ async fn look_at_log(house: &House, findings: &mut Vec<Finding>) {
         Err(error) => findings.push(fault("routes in force are the file's", error.to_string())),
     }
     match house.identity.mail_waiting().await {
+        Ok(waiting) if waiting.given_up > 0 => findings.push(warning(
+            "mail",
+            format!(
+                "{} mails were given up: the mail server refuses them for good, or did so too \
+                 often; the program's log says why, under `a mail given up`",
+                waiting.given_up
+            ),
+        )),
         Ok(waiting) if waiting.waiting == 0 || !is_old(house, waiting.oldest_at) => {
             findings.push(right("mail"));
         }

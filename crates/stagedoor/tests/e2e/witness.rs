@@ -210,11 +210,10 @@ fn a_fork_and_an_old_backup_are_refused_and_never_shown() {
     drop(running);
     let (_running, moved) = witness.serve();
     shop.edit(&url, &moved);
-    let log = shop.path().join("log.txt");
-    let serving = shop.serve_logging(&log);
+    let serving = shop.serve();
     let said = |what: &str| {
         let began = Instant::now();
-        while !std::fs::read_to_string(&log).unwrap_or_default().contains(what) {
+        while !shop.log().contains(what) {
             assert!(began.elapsed() < Duration::from_secs(30), "the program never says: {what}");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -229,8 +228,7 @@ fn a_fork_and_an_old_backup_are_refused_and_never_shown() {
     // what it still waits for gets its leaf before it ends
     assert_eq!(serving.stop(), Some(0));
     assert!(leaves(&shop) > cosigned);
-    std::fs::remove_file(&log).unwrap();
-    let serving = shop.serve_logging(&log);
+    let serving = shop.serve();
     said("did not grow out of what it cosigned");
     let (note, size) = shown(&serving, &shop);
     assert!(size <= before, "{note}");
