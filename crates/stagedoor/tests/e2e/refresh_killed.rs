@@ -1,0 +1,155 @@
+//! kill -9 at each step of a refresh, on both databases: before each write that SQLite makes, and
+//! before each message of the transaction on its way to `PostgreSQL` or back. Afterwards the token
+//! that the client holds leads to one successor, whoever asks how often, and nobody is logged out.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use testkit::{Proxy, Way};
+
+use crate::program::{Serving, Shop, stagedoor};
+
+/// Far more steps than a refresh has.
+const STEPS_MAX: usize = 150;
+/// Refreshes in a row that came through before their step was reached: none is left.
+const THROUGH: usize = 3;
+
+fn shop(more: &[&str]) -> Shop {
+    let shop = Shop::init_with(more);
+    // starting anew takes its time on a busy machine
+    shop.edit("[identity.mail]", "[identity.token]\ngrace_s = 60\n\n[identity.mail]");
+    shop.lift_limits();
+    shop.customer("ada@x.example");
+    shop
+}
+
+fn refresh(serving: &Serving, shop: &Shop, token: &str) -> Option<(u16, Value)> {
+    serving.try_post(shop, &[], ("/v1/tokens/refresh", &json!({ "refresh_token": token })))
+}
+
+fn refreshed(serving: &Serving, shop: &Shop, token: &str) -> String {
+    let (status, answer) = refresh(serving, shop, token).expect("an answer");
+    assert_eq!(status, 200, "logged out: {answer}");
+    answer["refresh_token"].as_str().unwrap().to_owned()
+}
+
+/// Kills at step 0, 1, 2 … of a refresh, until there is none left; gives how often it was killed.
+fn die_everywhere(
+    shop: &Shop,
+    serve: impl Fn() -> Serving,
+    arm: impl Fn(&Serving, usize),
+) -> usize {
+    let serving = serve();
+    let first = serving.sign_in(shop, "ada@x.example");
+    let mut token = first["refresh_token"].as_str().unwrap().to_owned();
+    serving.kill();
+    let (mut killed, mut through) = (0, 0);
+    for step in 0..STEPS_MAX {
+        let serving = serve();
+        arm(&serving, step);
+        let answer = refresh(&serving, shop, &token);
+        through = if answer.is_some() { through + 1 } else { 0 };
+        killed += usize::from(answer.is_none());
+        serving.kill();
+        let serving = shop.serve();
+        let successor = refreshed(&serving, shop, &token);
+        assert_ne!(successor, token);
+        if let Some((status, answer)) = answer {
+            assert_eq!(
+                (status, answer["refresh_token"].as_str()),
+                (200, Some(&*successor)),
+                "forked"
+            );
+        }
+        assert_eq!(refreshed(&serving, shop, &token), successor, "forked");
+        serving.kill();
+        token = successor;
+        if through == THROUGH {
+            break;
+        }
+    }
+    assert_eq!(through, THROUGH, "more than {STEPS_MAX} steps");
+    shop.verified();
+    killed
+}
+
+/// The library that ends the program before a write.
+fn preloaded(dir: &Path) -> std::path::PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peer/dying.c");
+    let library = dir.join("dying.so");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source);
+    assert!(compiler.status().expect("a C compiler").success());
+    library
+}
+
+#[test]
+fn before_each_write_on_sqlite() {
+    let shop = shop(&[]);
+    let (library, death) = (preloaded(shop.path()), shop.path().join("death"));
+    let serve = || {
+        let _ = std::fs::remove_file(&death);
+        let mut command = stagedoor(shop.path());
+        command.env("LD_PRELOAD", &library).env("STAGEDOOR_TEST_DEATH", &death);
+        shop.serve_by(command)
+    };
+    let killed = die_everywhere(&shop, serve, |_, step| {
+        std::fs::write(&death, step.to_string()).unwrap();
+    });
+    assert!(killed >= 5, "a commit takes more than {killed} steps");
+}
+
+/// Who dies, and when; counted on the connection that rotates the token.
+#[derive(Default)]
+struct Death {
+    process: u32,
+    step: Option<usize>,
+    connection: Option<u64>,
+}
+
+impl Death {
+    /// False where this message is the last thing that the program did not live to see.
+    fn look(&mut self, connection: u64, way: Way, message: &[u8]) -> bool {
+        const ROTATE: &[u8] = b"UPDATE identity_refresh";
+        let Some(step) = self.step else { return true };
+        if way == Way::ToServer && message.windows(ROTATE.len()).any(|part| part == ROTATE) {
+            self.connection = Some(connection);
+        }
+        if self.connection != Some(connection) {
+            return true;
+        }
+        if step > 0 {
+            self.step = Some(step - 1);
+            return true;
+        }
+        let kill = Command::new("kill").args(["-9", &self.process.to_string()]).status();
+        assert!(kill.unwrap().success());
+        *self = Self::default();
+        false
+    }
+}
+
+#[test]
+fn before_each_message_to_postgresql_and_back() {
+    testkit::with_postgres(|url| {
+        let place = url.split(['@', '/']).nth(3).unwrap();
+        let death = Arc::new(Mutex::new(Death::default()));
+        let looking = Arc::clone(&death);
+        let look = move |connection, way, message: &[u8]| {
+            looking.lock().unwrap().look(connection, way, message)
+        };
+        let proxy = Proxy::watching(place, Box::new(look));
+        let shop = shop(&["--database", &proxy.instead_of(url)]);
+        let serve = || {
+            *death.lock().unwrap() = Death::default();
+            shop.serve()
+        };
+        let killed = die_everywhere(&shop, serve, |serving, step| {
+            let process = serving.id();
+            *death.lock().unwrap() = Death { process, step: Some(step), connection: None };
+        });
+        assert!(killed >= 5, "a transaction takes more than {killed} messages");
+    });
+}
