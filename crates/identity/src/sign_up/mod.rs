@@ -130,28 +130,27 @@ impl Identity {
         let id = AccountId::generate(ctx.now, ctx.entropy());
         self.vault().create(Subject::Account(id)).await?;
         let opened = self.open_unverified(ctx, id, parsed).await;
-        if matches!(opened, Ok(true)) {
+        if matches!(opened, Ok(None)) {
             return Ok(());
         }
         // Another sign-up with this address came first, or nothing was written: nobody has this
         // key.
         self.vault().shred(Subject::Account(id)).await?;
-        if !opened? {
-            let mut read = self.spine().read().await?;
-            let index = self.email_index(&parsed.email);
-            let known: store::Account = read.one(&store::FIND_BY_EMAIL, args![index]).await?;
-            drop(read);
-            self.sign_up_again(ctx, &known, parsed).await?;
+        match opened? {
+            Some(known) => self.sign_up_again(ctx, &known, parsed).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
+    /// Opens the account; gives the one that came first, where there is one. It is read within the
+    /// transaction that it refused: on SQLite its own commit may still be on the way, and readers
+    /// would not see it yet.
     async fn open_unverified(
         &self,
         ctx: &Ctx,
         id: AccountId,
         parsed: &Parsed,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<store::Account>, Error> {
         let asked = parsed.asked()?;
         transact!(self.spine(), ctx, tx => {
             let row = args![
@@ -166,7 +165,8 @@ impl Identity {
                 None::<i64>
             ];
             if tx.change_one(&store::OPEN, row).await?.is_none() {
-                return Ok(false);
+                let index = self.email_index(&parsed.email);
+                return Ok(Some(tx.one(&store::FIND_BY_EMAIL, args![index]).await?));
             }
             let issue = self.verify_issue(id, asked.expose());
             let secret = self.issue(&mut tx, ctx, issue).await?;
@@ -174,7 +174,7 @@ impl Identity {
             tx.emit(About::account(id, 1), events::SignedUp { kind: parsed.kind, email })?;
             let letter = Letter::Verify { secret: &secret };
             self.write(&mut tx, ctx, (id, &parsed.email), letter).await?;
-            Ok::<_, Error>(true)
+            Ok::<_, Error>(None)
         })
     }
 
