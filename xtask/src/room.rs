@@ -57,6 +57,8 @@ pub(crate) fn make(house: &House, words: &[String]) -> Result<String> {
         "watch.workspace",
         &format!("{name}.workspace = true\n"),
     )?;
+    // names of another length wrap elsewhere
+    house.run(house.command("cargo", &["fmt", "-p", name]))?;
     Ok(format!(
         "crates/{name} is made, with the number {number}: `cargo nextest run --workspace -E \
          'package({name})'` passes. Go on with step 3 of docs/ADDING-A-ROOM.md, and wire it (step 10)."
@@ -84,6 +86,7 @@ impl Names<'_> {
             .replace("number: 90,", &format!("number: {number},"))
             .replace("version: 900_001", &format!("version: {number}0_001"))
             .replace("../../crates/web/templates", "../web/templates")
+            .replace("the example room of docs/ADDING-A-ROOM.md", &format!("the room {name}"))
     }
 }
 

@@ -82,7 +82,7 @@ impl Identity {
     /// What follows the log for this room.
     #[must_use]
     pub fn consumers(&self) -> Vec<Box<dyn Consumer>> {
-        vec![Box::new(Obedience(self.clone()))]
+        vec![Box::new(Obedience::new(self.clone()))]
     }
 
     pub(crate) fn spine(&self) -> &Spine {

@@ -1,7 +1,7 @@
 //! What the log says, and whether it holds: a use case ends in what was told of it.
 
-use kernel::Limits;
-use spine::{EventFilter, Recorded};
+use kernel::{Actor, Limits};
+use spine::{EventFilter, Recorded, ResponseRequested, Subject};
 
 use crate::World;
 
@@ -21,6 +21,21 @@ impl World {
         let mut events = self.spine.events(&filter).await.expect("events");
         events.reverse();
         events
+    }
+
+    /// Asks for an answer as a rule does, and gives it its leaf; what obeys it is run by the test.
+    ///
+    /// # Panics
+    /// Where the database does not answer.
+    pub async fn ask(&self, request: ResponseRequested) {
+        let ctx = self.ctx(Actor::System("watch"));
+        let mut whom = vec![Subject::Day(ctx.now.day())];
+        whom.extend(request.account.map(Subject::Account));
+        self.vault.resolve(&whom).await.expect("keys");
+        let mut tx = self.spine.begin(&ctx).await.expect("a transaction");
+        request.request(&mut tx).expect("asked");
+        tx.commit().await.expect("committed");
+        self.spine.sequence().await.expect("a leaf");
     }
 
     /// Checks the whole log, and each fact row against what was told of it.

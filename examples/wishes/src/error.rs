@@ -1,4 +1,4 @@
-//! How this room says no. The words are safe to log: never what somebody wishes for.
+//! How this room says no. The words are safe to log: never the text of a wish.
 
 use kernel::{FieldProblem, Kind, Refusal, Refused};
 

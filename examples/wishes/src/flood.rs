@@ -1,4 +1,5 @@
-//! The rule of this room (W3): an account that makes wishes like a program is asked to step up.
+//! The rule of this room (W3): an account that makes one wish after the other, like a program, is asked to step
+//! up.
 //! It follows the log, so its count moves in the transaction of its cursor: no wish counts twice.
 //! It alone writes `wishes_pace`, so it also deletes there (`delete_in` in `tables.rs`): in the order
 //! of the log, a count that is late cannot come back after an erasure (W4).
@@ -11,7 +12,7 @@ use spine::{
 
 use crate::events::Made;
 
-/// Wishes of one account in one hour that no person makes.
+/// How often an account makes a wish in one hour as no person does.
 pub(crate) const PACE_MAX: i64 = 50;
 
 spine::sql! {
@@ -20,7 +21,7 @@ spine::sql! {
     upkeep FORGET in wishes_pace = "DELETE FROM wishes_pace WHERE account = $1";
 }
 
-/// Counts wishes and asks for an answer.
+/// Counts each wish and asks for an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Flood;
 

@@ -35,7 +35,7 @@ struct WishesPage {
 impl WishesPage {
     async fn of(room: &Wishes, caller: &Caller, page: Page) -> Result<Self, Problem> {
         let wishes = room.of(caller.account, [0; 16]).await?;
-        let page = page.titled("Your wishes", Shape::Narrow);
+        let page = page.titled("Each wish of yours", Shape::Narrow);
         Ok(Self { page, wishes, wrong: Wrong::default(), typed_text: String::new() })
     }
 }
@@ -55,7 +55,7 @@ struct MadeWish {
     id: WishId,
 }
 
-/// The page with one's wishes.
+/// The page with each wish of one's own.
 #[utoipa::path(get, path = "/auth/wishes", operation_id = "wishes.page",
     responses((status = 200, description = "The page", content_type = "text/html")),
     extensions(("x-effect" = json!("none")), ("x-access" = json!("session"))))]
@@ -83,7 +83,7 @@ async fn add(
     html_with(status, &WishesPage { wrong, typed_text: form.text, ..again })
 }
 
-/// One's wishes.
+/// Each wish of one's own.
 #[utoipa::path(get, path = "/v1/wishes", operation_id = "wishes.list",
     responses((status = 200, description = "The wishes", body = [Wish])),
     extensions(("x-effect" = json!("none")), ("x-access" = json!("session"))))]

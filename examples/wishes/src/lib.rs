@@ -1,12 +1,12 @@
-//! Wishes: what a customer wants to be reminded of when its show begins.
+//! Each wish: what a customer wants to be reminded of when its show begins.
 //!
-//! **What it guards.** What somebody wishes for is personal: it stands sealed under that person's
+//! **What it guards.** The text of a wish is personal: it stands sealed under that person's
 //! key, in the table and in the log.
 //!
 //! **Promises.**
 //! - **W1** a wish is seen and dropped by its owner only; for others there is none.
 //! - **W2** a wish is dropped once: of eight that try at once, one does it and is told.
-//! - **W3** an account that makes wishes like a program is asked to step up, once an hour.
+//! - **W3** an account that makes one wish after the other, like a program, is asked to step up, once an hour.
 //! - **W4** of an erased person this room keeps no row.
 //! - **W5** a wish is kept for 30 days after it was dropped, a count for two.
 //!

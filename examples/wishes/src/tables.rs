@@ -10,7 +10,7 @@ spine::tables! {
             dropped_at: Time
         }
     }
-    /// How many wishes an account made in one hour.
+    /// How often an account made a wish in one hour.
     wishes_pace: upkeep {
         subject = "account", purpose = "to notice programs", retain = "two days",
         delete_after = ("hour", 2), erase = delete_in("wishes.flood"),

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use access::{Block, BlockSource, Error, ResponseApplied};
-use kernel::{Actor, Timestamp};
-use spine::{ActionKind, Consumer as _, ResponseRequested, Subject};
+use kernel::Timestamp;
+use spine::{ActionKind, Consumer as _, ResponseRequested};
 use testkit::World;
 use tokio::task::JoinSet;
 use web::feed::Delta;
@@ -31,27 +31,16 @@ fn is_blocked(place: &Place, world: &World, text: &str) -> bool {
 }
 
 async fn ask(world: &World, action: ActionKind, client: &str, dry_run: bool) {
-    let ctx = world.ctx(Actor::System("watch"));
-    world.vault.resolve(&[Subject::Day(ctx.now.day())]).await.unwrap();
-    let mut tx = world.spine.begin(&ctx).await.unwrap();
-    let request = ResponseRequested {
-        action,
-        rule: "spray".to_owned(),
-        reason: "60 accounts in 10 minutes".to_owned(),
-        dry_run,
-        account: None,
-        session: None,
-        address: Some(address(client)),
-        until: Some(ctx.now.plus(Duration::from_secs(600))),
-    };
-    request.request(&mut tx).unwrap();
-    tx.commit().await.unwrap();
+    let until = Some(world.now().plus(Duration::from_secs(600)));
+    let address = Some(address(client));
+    let asked = ResponseRequested::new(action, "spray", "60 accounts in 10 minutes");
+    world.ask(ResponseRequested { dry_run, address, until, ..asked }).await;
 }
 
 /// Obeys, and gives everything that was done so far, in no order: one batch has none.
 async fn obey(world: &World, place: &Place) -> Vec<String> {
     world.spine.sequence().await.unwrap();
-    let responses = spine::Obedience(place.access.clone());
+    let responses = spine::Obedience::new(place.access.clone());
     assert_eq!(responses.kinds(), ["watch.response_requested"]);
     world.spine.consume(&responses).await.unwrap();
     let events = told(world, "access.response_applied").await;

@@ -151,15 +151,15 @@ impl<'a> House<'a> {
         spine.sequence().await.expect("sequenced");
         spine.consume(&self.watch).await.expect("watched");
         spine.sequence().await.expect("sequenced");
-        spine.consume(&spine::Obedience(self.identity.clone())).await.expect("obeyed");
-        spine.consume(&spine::Obedience(self.access.clone())).await.expect("obeyed");
+        spine.consume(&spine::Obedience::new(self.identity.clone())).await.expect("obeyed");
+        spine.consume(&spine::Obedience::new(self.access.clone())).await.expect("obeyed");
         spine.sequence().await.expect("sequenced");
     }
 
     /// Runs something while the log is sequenced and the rooms obey, as in the program.
     pub(crate) async fn alive<T>(&self, act: impl Future<Output = T>) -> T {
         let (spine, stop) = (self.world.spine.clone(), CancellationToken::new());
-        let responses = spine::Obedience(self.identity.clone());
+        let responses = spine::Obedience::new(self.identity.clone());
         tokio::select! {
             _ = spine::run_sequencer(spine.clone(), stop.clone()) => panic!("the sequencer ended"),
             () = spine::run_consumer(spine, &responses, stop) => panic!("the consumer ended"),

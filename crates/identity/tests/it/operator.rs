@@ -14,30 +14,13 @@ fn operator(house: &House<'_>) -> Ctx {
 }
 
 fn asked(action: ActionKind) -> ResponseRequested {
-    ResponseRequested {
-        action,
-        rule: "test.rule".to_owned(),
-        reason: "a test".to_owned(),
-        dry_run: false,
-        account: None,
-        session: None,
-        address: None,
-        until: None,
-    }
+    ResponseRequested::new(action, "test.rule", "a test")
 }
 
 async fn ask(house: &House<'_>, request: ResponseRequested) {
-    let ctx = house.world.ctx(Actor::System("watch"));
-    let day = Subject::Day(ctx.now.day());
-    let subject = request.account.map_or(day, Subject::Account);
-    house.world.vault.resolve(&[day, subject]).await.unwrap();
-    transact!(house.world.spine, &ctx, tx => {
-        request.clone().request(&mut tx)?;
-        Ok::<_, spine::Error>(())
-    })
-    .unwrap();
-    house.world.spine.sequence().await.unwrap();
-    house.world.spine.consume(&spine::Obedience(house.room.clone())).await.unwrap();
+    house.world.ask(request).await;
+    let obedience = spine::Obedience::new(house.room.clone());
+    house.world.spine.consume(&obedience).await.unwrap();
 }
 
 async fn applied(house: &House<'_>) -> Vec<(Obeyed, u64)> {
@@ -225,7 +208,7 @@ testkit::on_both! { ROOMS;
             [(Obeyed::EndedFamily, 1), (Obeyed::SteppedUp, 1), (Obeyed::EndedSessions, 1)]
         );
         // asking again moves nothing twice
-        house.world.spine.consume(&spine::Obedience(house.room.clone())).await.unwrap();
+        house.world.spine.consume(&spine::Obedience::new(house.room.clone())).await.unwrap();
         assert_eq!(applied(&house).await.len(), 3);
         house.assert_log_holds().await;
     }
@@ -243,7 +226,7 @@ testkit::on_both! { ROOMS;
         .unwrap();
         world.spine.sequence().await.unwrap();
         house.room.erase(&operator(&house), id).await.unwrap();
-        world.spine.consume(&spine::Obedience(house.room.clone())).await.unwrap();
+        world.spine.consume(&spine::Obedience::new(house.room.clone())).await.unwrap();
         assert_eq!(house.room.account(id).await.unwrap().state, AccountState::Erased);
         house.assert_log_holds().await;
     }

@@ -84,7 +84,7 @@ impl Wishes {
         })
     }
 
-    /// An account's wishes, oldest first, after `after`.
+    /// Each wish of an account, oldest first, after `after`.
     ///
     /// # Errors
     /// [`Error::Vault`] where one cannot be opened.

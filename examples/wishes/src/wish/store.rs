@@ -1,4 +1,4 @@
-//! The SQL of wishes.
+//! The SQL of a wish.
 
 use kernel::Timestamp;
 use spine::{FromRow, Row, StoreError};

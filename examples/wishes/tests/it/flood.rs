@@ -1,4 +1,4 @@
-//! Fifty wishes in an hour ask for a step-up, once (W3).
+//! Fifty times a wish in an hour ask for a step-up, once (W3).
 
 use std::time::Duration;
 

@@ -35,7 +35,7 @@ on_both! { ROOMS;
     async fn a_wish_of_the_page_is_shown_there(world: &World) {
         let mut anna = browser_of(world, world.person().await);
         let page = anna.get("/auth/wishes").await.expect(StatusCode::OK);
-        assert!(page.body.contains("No wishes yet"), "{}", page.body);
+        assert!(page.body.contains("No wish yet"), "{}", page.body);
         let fields = [("text", "the <blue> lamp")];
         let sent = anna.submit("/auth/wishes", "/auth/wishes", &fields).await;
         let sent = sent.expect(StatusCode::SEE_OTHER);
