@@ -7,7 +7,8 @@ use crate::World;
 
 impl World {
     /// The newest events of this kind (`room.what_happened`), at most [`Limits::PAGE_ROWS`], oldest
-    /// first, after everything that waits got its leaf.
+    /// first, after everything that waits got its leaf. What was told at one moment of the test's
+    /// clock has no order: [`World::advance`] between two acts gives them one.
     ///
     /// # Panics
     /// Where the database does not answer.
