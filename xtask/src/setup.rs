@@ -103,7 +103,7 @@ const PEERS: &[Peer] = &[
 
 /// A program that is installed, or came with a peer.
 pub(crate) fn program(house: &House, name: &str) -> Option<PathBuf> {
-    let came = house.target.join("peers/bin").join(name);
+    let came = house.target.join("peers").join(name).join("bin").join(name);
     which(name).or_else(|| came.is_file().then_some(came))
 }
 
@@ -112,12 +112,14 @@ fn peers(house: &House) {
     let folder = house.target.join("peers").display().to_string();
     house.set("PYTHONPATH", folder.clone());
     for peer in PEERS {
-        let there = match peer.there {
+        // A program has a folder of its own: pip adds nothing to a `bin` that is there.
+        let (there, folder) = match peer.there {
             There::Module(name) => {
                 let import = format!("import {name}");
-                house.output(house.command("python3", &["-c", &import])).is_ok()
+                let found = house.output(house.command("python3", &["-c", &import])).is_ok();
+                (found, folder.clone())
             }
-            There::Program(name) => program(house, name).is_some(),
+            There::Program(name) => (program(house, name).is_some(), format!("{folder}/{name}")),
         };
         if there {
             continue;
