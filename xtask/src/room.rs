@@ -52,11 +52,6 @@ pub(crate) fn make(house: &House, words: &[String]) -> Result<String> {
         "    (\"watch\", Floor::Room),",
         &format!("    (\"{name}\", Floor::Room),\n"),
     )?;
-    insert(
-        &house.root.join("crates/stagedoor/Cargo.toml"),
-        "watch.workspace",
-        &format!("{name}.workspace = true\n"),
-    )?;
     // names of another length wrap elsewhere
     house.run(house.command("cargo", &["fmt", "-p", name]))?;
     Ok(format!(

@@ -18,12 +18,14 @@ mod database;
 mod erasure;
 mod log;
 mod proxy;
+mod race;
 mod world;
 
 pub use attack::Copy;
 pub use clock::{SeededEntropy, TestClock};
 pub use database::{postgres_url, with_postgres};
 pub use proxy::{Look, Proxy, Way};
+pub use race::race;
 pub use world::World;
 
 /// Runs an async test in a world on SQLite, and again in one on PostgreSQL. The first

@@ -234,22 +234,12 @@ async fn list_answers(
     Ok(Json(cut(views, limit, |view: &AnswerView| view.id.clone())))
 }
 
-/// What a person may ask for.
-#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum AskAction {
-    EndSessions,
-    EndSession,
-    StepUp,
-    BlockClient,
-    UnblockClient,
-}
-
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AskBody {
-    /// What shall be done.
-    action: AskAction,
+    /// What shall be done: `end_sessions`, `block_client` or another answer that a room obeys.
+    #[schema(value_type = String)]
+    action: ActionKind,
     /// To this account (`usr_…`).
     account: Option<String>,
     /// To this session of the account (`ses_…`).
@@ -279,13 +269,7 @@ async fn ask_answer(
     Operator(caller, _): Operator<Admin>,
     Json(body): Json<AskBody>,
 ) -> Result<Json<Asked>, Problem> {
-    let action = match body.action {
-        AskAction::EndSessions => ActionKind::EndSessions,
-        AskAction::EndSession => ActionKind::EndSession,
-        AskAction::StepUp => ActionKind::StepUp,
-        AskAction::BlockClient => ActionKind::BlockClient,
-        AskAction::UnblockClient => ActionKind::UnblockClient,
-    };
+    let action = body.action;
     let account: Option<AccountId> =
         body.account.as_deref().map(|text| parse("account", text)).transpose()?;
     let session: Option<SessionId> =
