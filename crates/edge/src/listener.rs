@@ -29,6 +29,10 @@ use crate::state::{Inner, Parts};
 use crate::tls;
 use crate::wire::UpstreamTls;
 
+/// What the kernel holds of a connection beyond what is on its way. With megabytes there, an honest
+/// reader of some kB/s seems to read nothing for minutes, and then much at once.
+const UNSENT_BYTES: u32 = 128 * 1024;
+
 /// The data plane.
 #[derive(Debug)]
 pub struct Edge;
@@ -159,6 +163,7 @@ async fn accept(edge: Arc<Inner>, listener: TcpListener, acceptor: Option<TlsAcc
         };
         let peer = peer.ip().to_canonical();
         let _ = socket.set_nodelay(true);
+        let _ = socket2::SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES);
         let acceptor = acceptor.clone();
         if edge.proxy_protocol.iter().any(|net| net.contains(peer)) {
             let Some(place) = edge.connections.enter(peer, true) else {

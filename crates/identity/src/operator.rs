@@ -14,6 +14,7 @@ use crate::events;
 use crate::mail::Letter;
 use crate::room::Identity;
 use crate::session::EndReason;
+use crate::ticket;
 
 /// An operator opens an account for somebody; its address counts as verified.
 #[derive(Debug)]
@@ -167,6 +168,8 @@ impl Identity {
             self.keep_an_administrator(&mut tx, before).await?;
             let all = (id, Which::All);
             let ended = self.end_all(&mut tx, ctx, all, EndReason::AccountLocked).await?;
+            // No link from before opens the account once it is unlocked.
+            tx.change(&ticket::SPEND_ALL, args![id.as_bytes(), ctx.now]).await?;
             let reason = command.reason.clone();
             tx.emit(About::account(id, 0), events::AccountLocked { ended, reason })?;
             Ok::<_, Error>(ended)

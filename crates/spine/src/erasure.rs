@@ -14,8 +14,8 @@ use store::args;
 
 use crate::events::{RowsErased, RowsRetired};
 use crate::{
-    About, BoxFuture, Consumer, Erase, Error, Recorded, Spine, Sql, Subject, Table, TableKind, Tx,
-    Value,
+    About, BoxFuture, Consumer, Erase, Error, Opened, Recorded, Spine, Sql, Subject, Table,
+    TableKind, Tx, Value,
 };
 
 /// The event that a person was erased.
@@ -32,7 +32,9 @@ impl Recorded {
     /// that [`Recorded::account`] is none; the thing that the event is about is the account itself.
     #[must_use]
     pub fn erased_account(&self) -> Option<AccountId> {
-        (self.kind == ACCOUNT_ERASED).then(|| AccountId::from_bytes(self.aggregate_id))
+        // Nothing of a forged event is believed, least of all whose rows shall go.
+        let is_told = self.kind == ACCOUNT_ERASED && self.sealed != Opened::Forged;
+        is_told.then(|| AccountId::from_bytes(self.aggregate_id))
     }
 }
 

@@ -24,7 +24,8 @@ sql! {
          AND (CAST($3 AS TEXT) IS NULL OR (kind >= $3 AND kind < $4)) ORDER BY idx DESC LIMIT $5";
     read FROM =
         "SELECT idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, version, entry, \
-         body, leaf, mac FROM spine_leaf WHERE idx >= $1 ORDER BY idx LIMIT $2";
+         body, leaf, mac FROM spine_leaf WHERE idx >= $1 \
+         AND idx < (SELECT MAX(size) FROM spine_head) ORDER BY idx LIMIT $2";
     read ONE =
         "SELECT idx, id, at, kind, actor_kind, subject, aggregate, aggregate_id, version, entry, \
          body, leaf, mac FROM spine_leaf WHERE id = $1";

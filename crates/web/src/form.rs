@@ -69,7 +69,13 @@ pub fn see_other(path: &str) -> Response {
 /// A path to go on to, where it stays on this site and begins with `within`; else `otherwise`.
 #[must_use]
 pub fn next_or(next: &str, within: &str, otherwise: &str) -> String {
-    let path = next.parse::<LocalPath>().ok().filter(|path| path.as_str().starts_with(within));
+    let inside = |path: &LocalPath| {
+        let rest = path.as_str().strip_prefix(within);
+        rest.is_some_and(|rest| {
+            within.ends_with('/') || rest.is_empty() || rest.starts_with(['/', '?'])
+        })
+    };
+    let path = next.parse::<LocalPath>().ok().filter(inside);
     path.map_or_else(|| otherwise.to_owned(), |path| path.as_str().to_owned())
 }
 

@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts as _, MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use kernel::{Ctx, Secret};
@@ -104,7 +105,11 @@ async fn prove(request: Request, role: &str) -> Result<Admitted, Refused> {
     };
     let proven = match App::of(&parts)?.callers.prove(&caller, password).await {
         Ok(proven) => proven,
-        Err(problem) if problem.status().is_client_error() => {
+        // What another try can mend; a session that ended meanwhile has nothing to prove.
+        Err(problem)
+            if [StatusCode::UNPROCESSABLE_ENTITY, StatusCode::TOO_MANY_REQUESTS]
+                .contains(&problem.status()) =>
+        {
             let said = problem.errors().first().map_or(problem.detail(), |error| &error.detail);
             let said = said.to_owned();
             return Err(ask(parts, &sent, problem, Some(said)).await);

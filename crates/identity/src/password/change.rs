@@ -15,6 +15,7 @@ use crate::events;
 use crate::mail::Letter;
 use crate::room::Identity;
 use crate::session::{Client, EndReason, Renewed, store as session};
+use crate::ticket;
 
 /// Another password, by its owner.
 #[derive(Debug)]
@@ -58,6 +59,29 @@ impl Identity {
         let typed = Password::typed(field, typed)?;
         let bucket = self.bucket("prove", session.as_bytes(), self.config().attempts.session);
         self.charge(ctx, &[bucket]).await?;
+        let (right, proved) = match self.compare(&typed, (id, session), ctx).await {
+            Ok(compared) => compared,
+            Err(error) => {
+                // Not judged: the attempt does not count.
+                self.give_back(&[bucket]).await?;
+                return Err(error);
+            }
+        };
+        if !right {
+            self.tell_refused(ctx, (id, session), proved.client).await?;
+            return Err(Error::PasswordWrong { field });
+        }
+        self.give_back(&[bucket]).await?;
+        Ok(proved)
+    }
+
+    /// Whether the password is the account's, and what its replacement is guarded by.
+    async fn compare(
+        &self,
+        typed: &Password,
+        (id, session): (AccountId, SessionId),
+        ctx: &Ctx,
+    ) -> Result<(bool, Proved), Error> {
         let mut read = self.spine().read().await?;
         let live: Option<session::Live> =
             read.maybe(&session::LIVE_BY_ID, args![session.as_bytes(), ctx.now]).await?;
@@ -70,12 +94,8 @@ impl Identity {
         let (account, stored) = account.zip(stored).ok_or(Error::NotFound)?;
         self.resolve_account(id).await?;
         let hash = self.open_hash(id, &stored.hash_sealed)?;
-        if !self.hasher().verify(&typed, &hash).await?.right {
-            self.tell_refused(ctx, (id, session), client).await?;
-            return Err(Error::PasswordWrong { field });
-        }
-        self.give_back(&[bucket]).await?;
-        Ok(Proved { account, version: stored.version, client })
+        let right = self.hasher().verify(typed, &hash).await?.right;
+        Ok((right, Proved { account, version: stored.version, client }))
     }
 
     async fn tell_refused(
@@ -116,6 +136,8 @@ impl Identity {
             let renewed = self.renew(&mut tx, ctx, (id, session), reason).await?;
             let which = Which::AllBut(renewed.opened.session);
             let ended = self.end_all(&mut tx, ctx, (id, which), reason).await?;
+            // A link that somebody read in an earlier mail would undo what the owner did here.
+            tx.change(&ticket::SPEND_ALL, args![id.as_bytes(), ctx.now]).await?;
             let how = events::PasswordChange::Changed;
             tx.emit(About::account(id, 0), events::PasswordChanged { how, ended })?;
             self.write(&mut tx, ctx, (id, &email), Letter::PasswordChanged).await?;
@@ -136,6 +158,10 @@ impl Identity {
     ) -> Result<Renewed, Error> {
         let ConfirmPassword { account: id, session: before, password } = command;
         let client = self.prove(ctx, (id, before), ("password", &password)).await?.client;
+        if client == Client::App {
+            // Pages are for browsers: an app would lose its successor's refresh token here.
+            return Err(Error::SessionEnded);
+        }
         transact!(self.spine(), ctx, tx => {
             let renewed = self.renew(&mut tx, ctx, (id, before), EndReason::Renewed).await?;
             let session = renewed.opened.session;

@@ -46,7 +46,7 @@ impl Identity {
         let known: Option<account::Account> =
             read.maybe(&account::FIND_BY_EMAIL, args![self.email_index(&email)]).await?;
         drop(read);
-        if !self.may_mail(ctx, &email).await? {
+        if !self.may_mail(ctx, "mail.reset", &email).await? {
             return Ok(());
         }
         let known = known.filter(|account| account.state == AccountState::Active);

@@ -64,6 +64,9 @@ impl Parsed {
     }
 }
 
+/// The budget of mails that sign-ups send to one address.
+const MAIL_SIGN_UP: &str = "mail.sign_up";
+
 impl Identity {
     /// Opens an account, or tells its owner that somebody tried to. The same answer for both.
     ///
@@ -80,7 +83,7 @@ impl Identity {
         drop(read);
         match known {
             Some(account) => self.sign_up_again(ctx, &account, &parsed).await?,
-            None if !self.may_mail(ctx, &parsed.email).await? => {}
+            None if !self.may_mail(ctx, MAIL_SIGN_UP, &parsed.email).await? => {}
             None => self.sign_up_new(ctx, &parsed).await?,
         }
         self.mail_waits().notify_one();
@@ -115,10 +118,17 @@ impl Identity {
         Err(FieldProblem::new("kind", detail))
     }
 
-    /// Whether one more mail may go to this address. Said to nobody: the answer stays the same.
-    pub(crate) async fn may_mail(&self, ctx: &Ctx, email: &Email) -> Result<bool, Error> {
+    /// Whether one more mail may go to this address for this purpose. Each purpose has its own
+    /// budget: sign-ups with a known address cannot keep a reset from its owner. Said to nobody: the
+    /// answer stays the same.
+    pub(crate) async fn may_mail(
+        &self,
+        ctx: &Ctx,
+        purpose: &str,
+        email: &Email,
+    ) -> Result<bool, Error> {
         let budget = self.config().attempts.mail;
-        let bucket = self.bucket("mail", email.normal().as_bytes(), budget);
+        let bucket = self.bucket(purpose, email.normal().as_bytes(), budget);
         match self.charge(ctx, &[bucket]).await {
             Ok(()) => Ok(true),
             Err(Error::Limited { .. }) => Ok(false),
@@ -191,7 +201,9 @@ impl Identity {
         account: &store::Account,
         parsed: &Parsed,
     ) -> Result<(), Error> {
-        if account.state == AccountState::Erased || !self.may_mail(ctx, &parsed.email).await? {
+        if account.state == AccountState::Erased
+            || !self.may_mail(ctx, MAIL_SIGN_UP, &parsed.email).await?
+        {
             return Ok(());
         }
         let id = account.id;

@@ -7,7 +7,7 @@ use kernel::Actor;
 use spine::{
     About, BoxFuture, Consumer, Error, EventFilter, Opened, Recorded, Subject, Tx, Value, args,
 };
-use testkit::World;
+use testkit::{World, on_both};
 use tokio_util::sync::CancellationToken;
 
 use crate::thing::{self, ROOMS, USE, USES};
@@ -310,6 +310,27 @@ impl Consumer for Taster {
             tx.upkeep(&USE, args!["eaten", i64::try_from(events.len()).unwrap()]).await?;
             Ok(())
         })
+    }
+}
+
+on_both! { ROOMS;
+    // P8: whoever has the database's password erases nobody by a leaf of their own
+    async fn a_forged_erasure_erases_nobody(world: &World) {
+        let (anna, ben) = (world.person().await, world.person().await);
+        let (_, event) = thing::make(world, anna, "a lamp").await;
+        thing::make(world, ben, "a rug").await;
+        world.spine.sequence().await.unwrap();
+        let forged = "UPDATE spine_leaf SET kind = 'identity.account_erased', aggregate_id = $1 \
+                      WHERE id = $2";
+        run(world, forged, args![anna.as_bytes(), event.as_bytes()]).await;
+        let beyond = "INSERT INTO spine_leaf (idx, id, at, kind, actor_kind, subject, aggregate, \
+                      aggregate_id, version, entry, body, leaf, mac) SELECT idx + 2, $1, at, \
+                      'identity.account_erased', actor_kind, subject, aggregate, $2, version, \
+                      entry, body, leaf, mac FROM spine_leaf WHERE id = $3";
+        run(world, beyond, args![[9; 16], ben.as_bytes(), event.as_bytes()]).await;
+        world.spine.consume(&spine::Erasure).await.unwrap();
+        assert_eq!(world.rows_left_of(anna).await, [("demo_thing", 1)]);
+        assert_eq!(world.rows_left_of(ben).await, [("demo_thing", 1)]);
     }
 }
 

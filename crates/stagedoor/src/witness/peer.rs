@@ -131,6 +131,8 @@ impl Peer {
         for _ in 0..2 {
             let old_size = self.known.unwrap_or(0);
             if old_size > size {
+                // A number without a signature: the next time it is asked anew.
+                self.known = None;
                 return Err(Trouble::Behind { known: old_size, size });
             }
             let proof = spine.prove_growth(old_size, size).await?;
