@@ -11,6 +11,7 @@
 )]
 
 mod beside;
+mod broken_socket;
 mod browser;
 mod commands;
 mod dead_database;
@@ -20,6 +21,7 @@ mod killed;
 mod mail_server;
 mod program;
 mod refresh_killed;
+mod storm;
 mod story;
 mod witness;
 mod wrong_input;
