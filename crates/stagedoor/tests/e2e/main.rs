@@ -1,5 +1,6 @@
 //! The real binary, end to end: the story, the commands, kill -9 and restart, wrong input, witnesses,
-//! and foul weather: a database that dies, a disk that is full, a mail server with moods.
+//! and foul weather: a database that dies, a disk that is full, a mail server with moods, storms of
+//! kill -9, broken bytes at the socket.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
