@@ -1,6 +1,7 @@
 //! Storms: kill -9 at moments that a seed decides, four times in a row, under a load of sign-ups,
 //! sign-ins, refreshes and facts. Afterwards all that was answered is there, once; whoever got no
-//! answer asks again and gets the one that there is; no session is lost or forked; the log verifies.
+//! answer asks again and gets the one that there is; no session is lost or forked; the log
+//! verifies.
 
 use std::collections::BTreeSet;
 use std::process::Command;
