@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use web::feed::Net;
 
 use crate::error::ConfigProblem;
 use crate::facts::KindSpec;
 
 /// `[access]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccessConfig {
     /// Blocks of clients.
@@ -24,16 +25,18 @@ pub struct AccessConfig {
 const DAY_S: u64 = 86_400;
 
 /// `[access.block]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BlockConfig {
     /// Networks that are never blocked, as `198.51.100.0/24`: offices, monitors, payment
     /// providers. Loopback and the trusted proxies are never blocked either. Default none.
     pub never: Vec<Net>,
     /// How long a block lasts where nobody says, s. Default 3600.
+    #[schema(minimum = 1, maximum = 2_592_000)]
     pub default_s: u64,
     /// The longest block, s; what asks for more gets this. Default 604800 (7 days), at most
     /// 2592000 (30 days), so that the key of its day still stands.
+    #[schema(minimum = 1, maximum = 2_592_000)]
     pub longest_s: u64,
 }
 
@@ -58,15 +61,18 @@ impl BlockConfig {
 }
 
 /// `[access.facts]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FactsConfig {
     /// How long a fact's id is remembered, h: within it the same fact is answered alike and not
     /// taken again. Default 72; 24 to 720.
+    #[schema(minimum = 24, maximum = 720)]
     pub replay_h: u64,
     /// How far a fact's time may lie ahead of ours, s. Default 300.
+    #[schema(maximum = 86_400)]
     pub ahead_max_s: u64,
     /// How far a fact's time may lie behind ours, h. Default 720 (30 days).
+    #[schema(minimum = 1, maximum = 8_784)]
     pub behind_max_h: u64,
     /// Kinds of your own, beside the built-in ones.
     pub kind: Vec<KindSpec>,
@@ -99,14 +105,16 @@ impl FactsConfig {
 }
 
 /// `[access.seen]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SeenConfig {
     /// Clients and rules that are counted one by one in a minute; more are counted together.
     /// Default 5000, at most 50000.
+    #[schema(maximum = 50_000)]
     pub clients_per_minute_max: usize,
     /// Events in a minute about what clients met; more are told together. Default 600, at most
     /// 5000.
+    #[schema(maximum = 5_000)]
     pub events_per_minute_max: usize,
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use web::feed::{
     Access, Limit, PathRule, Per, Protocol, Route, RouteProblem, RouteTable, RouteTimeouts,
     Upstream,
@@ -26,7 +27,7 @@ pub struct EdgeConfig {
 }
 
 /// `[own]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OwnConfig {
     /// Names of limits for `/auth`, `/v1` and the other paths that Stagedoor answers. Default none.
@@ -34,7 +35,7 @@ pub struct OwnConfig {
 }
 
 /// One `[[upstream]]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamConfig {
     /// Its name: letters, digits, `-`, `_`, `.`.
@@ -52,6 +53,7 @@ pub struct UpstreamConfig {
     pub protocol: Protocol,
     /// Requests in flight at once; more are answered 503. Default 1024, 1 to 65536.
     #[serde(default = "in_flight")]
+    #[schema(minimum = 1, maximum = 65_536)]
     pub in_flight_max: u32,
     /// Idle connections kept, per worker. Default 64.
     #[serde(default = "idle")]
@@ -61,6 +63,7 @@ pub struct UpstreamConfig {
     pub idle_ms: u64,
     /// How long opening a connection may take, ms. Default 2000, 50 to 60000.
     #[serde(default = "connect_ms")]
+    #[schema(minimum = 50, maximum = 60_000)]
     pub connect_ms: u64,
     /// The id of the key that signs the identity headers. Default none: no identity is told.
     #[serde(default)]
@@ -87,7 +90,7 @@ const fn yes() -> bool {
 }
 
 /// One `[[limit]]` (GCRA): routes that name the same limit count together.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitConfig {
     /// Its name, as the RateLimit header shows it: letters, digits, `-`, `_`, `.`.
@@ -95,8 +98,10 @@ pub struct LimitConfig {
     /// Whose requests are counted together: `client`, `session`, `account` or `route`.
     pub per: Per,
     /// How many, 1 to 1000000.
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub requests: u32,
     /// In how many seconds, 1 to 86400.
+    #[schema(minimum = 1, maximum = 86_400)]
     pub window_s: u32,
     /// How many of them at once. Default 0: all.
     #[serde(default)]
@@ -111,7 +116,7 @@ const fn one() -> u32 {
 }
 
 /// Who may use a route, in one word; `kinds` and `roles` narrow `session` down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Who {
     /// Everybody.
@@ -122,7 +127,7 @@ pub enum Who {
 }
 
 /// One `[[route]]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteConfig {
     /// Its name: letters, digits, `-`, `_`, `.`.

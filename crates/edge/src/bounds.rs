@@ -1,11 +1,12 @@
 //! Every size, count and time that the edge allows, in one place, with units and defaults.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::error::{Error, Problem};
 
 /// Bounds of the listener and its connections. A route has its own besides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bounds {
     /// Connections at once.
@@ -13,34 +14,45 @@ pub struct Bounds {
     /// Connections at once of one client (an IPv4 address or an IPv6 /64).
     pub client_connections_max: usize,
     /// The TLS handshake with its ClientHello, in milliseconds.
+    #[schema(minimum = 100, maximum = 60_000)]
     pub handshake_ms: u64,
     /// The ClientHello, in bytes.
+    #[schema(minimum = 512, maximum = 65_536)]
     pub hello_max_bytes: usize,
     /// From the first byte of a head to its last, in milliseconds.
+    #[schema(minimum = 100, maximum = 120_000)]
     pub head_ms: u64,
     /// A request head, in bytes; also the header list of HTTP/2.
+    #[schema(minimum = 1_024, maximum = 1_048_576)]
     pub head_max_bytes: usize,
     /// The request target, in bytes.
+    #[schema(minimum = 64, maximum = 65_536)]
     pub target_max_bytes: usize,
     /// Field lines of a head.
+    #[schema(minimum = 4, maximum = 100)]
     pub fields_max: usize,
     /// Between two requests on one connection, in milliseconds.
+    #[schema(minimum = 100, maximum = 3_600_000)]
     pub idle_ms: u64,
     /// The window in which a client that something waits for must take `write_min_bytes`, in
     /// milliseconds.
+    #[schema(minimum = 100, maximum = 3_600_000)]
     pub write_idle_ms: u64,
     /// What it must take in each such window, in bytes.
+    #[schema(minimum = 1, maximum = 16_384)]
     pub write_min_bytes: u64,
     /// What a request body must bring in each `body_idle_ms` of its route, in bytes.
     pub body_min_bytes: u64,
     /// Bodies to our own paths, in bytes.
     pub own_body_max_bytes: u64,
     /// Requests at once on one HTTP/2 connection.
+    #[schema(minimum = 1, maximum = 10_000)]
     pub streams_max: u32,
     /// Streams that an HTTP/2 client may reset before we have taken them up.
     pub resets_max: usize,
     /// Frames without content (PING, SETTINGS, RST_STREAM and so on) that an HTTP/2 client may send
     /// at once; a tenth of them more each second, and one for each KiB that it is sent.
+    #[schema(minimum = 100, maximum = 1_000_000)]
     pub control_frames_max: u32,
     /// WebSockets and event streams open at once.
     pub long_lived_max: usize,

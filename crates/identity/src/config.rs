@@ -1,33 +1,34 @@
-//! What an operator may set for this room. Units are the last part of a key's name; each key says
-//! whether a change applies `live` or at `restart`. Defaults are safe for a shop in production.
+//! What an operator may set for this room. Units are the last part of a key's name; changes
+//! apply at restart. Defaults are safe for a shop in production.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::account::AccountKind;
 
 /// `[identity]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IdentityConfig {
     /// Kinds of account that a visitor may open without being asked further. Default customers.
-    /// Staff never. Live.
+    /// Staff never.
     pub sign_up_kinds: Vec<AccountKind>,
     /// Kinds that a visitor may apply to be: a customer until an operator approves it at the
-    /// console. Default influencers and wholesalers. Staff never. Live.
+    /// console. Default influencers and wholesalers. Staff never.
     pub apply_kinds: Vec<AccountKind>,
-    /// Passwords. Restart.
+    /// Passwords.
     pub password: PasswordConfig,
-    /// Sessions. Live.
+    /// Sessions.
     pub session: SessionConfig,
-    /// Tokens for apps. Live.
+    /// Tokens for apps.
     pub token: TokenConfig,
-    /// Attempt budgets. Live.
+    /// Attempt budgets.
     pub attempts: AttemptConfig,
-    /// Links in mails. Live.
+    /// Links in mails.
     pub link: LinkConfig,
-    /// Mail. Restart.
+    /// Mail.
     pub mail: MailConfig,
 }
 
@@ -47,7 +48,7 @@ impl Default for IdentityConfig {
 }
 
 /// `[identity.password]`: argon2id (RFC 9106), at OWASP's floor by default.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PasswordConfig {
     /// Memory of one hash, KiB. Default 19456 (19 MiB); below 7168 is refused.
@@ -69,7 +70,7 @@ impl Default for PasswordConfig {
 }
 
 /// How long a sign-in lasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Life {
     /// Without use, s.
@@ -96,7 +97,7 @@ const HOUR_S: u64 = 3_600;
 const DAY_S: u64 = 24 * HOUR_S;
 
 /// `[identity.session]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionConfig {
     /// Customers: 14 days idle, 90 days in all.
@@ -144,7 +145,7 @@ impl SessionConfig {
 }
 
 /// `[identity.token]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenConfig {
     /// Life of a signed token, s; more than 300 counts as 300. Default 300.
@@ -177,7 +178,7 @@ impl TokenConfig {
 }
 
 /// A budget: so many tries at once, then one more after each span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
     /// Tries that may come at once.
@@ -187,7 +188,7 @@ pub struct Budget {
 }
 
 /// `[identity.attempts]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AttemptConfig {
     /// Sign-ins to one account from all devices that it does not know: 100, then one each 90 s.
@@ -222,7 +223,7 @@ impl Default for AttemptConfig {
 }
 
 /// `[identity.link]`: single-use links in mails.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LinkConfig {
     /// Verification of an e-mail address, s. Default 86400 (24 h).
@@ -238,7 +239,7 @@ impl Default for LinkConfig {
 }
 
 /// `[identity.mail]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MailConfig {
     /// The sender, `Name <address>`. Default `Stagedoor <no-reply@localhost>`.
@@ -249,6 +250,7 @@ pub struct MailConfig {
     /// The SMTP server's name. Default `localhost`.
     pub smtp_host: String,
     /// Its port. Default 587.
+    #[schema(maximum = 65_535)]
     pub smtp_port: u16,
     /// `start_tls` (required, never optional), `tls` from the first byte, or `none` (a relay on
     /// this host). Default `start_tls`.
@@ -294,7 +296,7 @@ impl MailConfig {
 }
 
 /// Where mails go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MailRoad {
     /// To a mail server.
@@ -304,7 +306,7 @@ pub enum MailRoad {
 }
 
 /// How the way to the mail server is protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SmtpSecurity {
     /// STARTTLS, refused where the server does not offer it (RFC 3207).

@@ -24,7 +24,8 @@ pub fn word_of<W: Word>(row: &Row, column: &'static str) -> Result<W, StoreError
 #[macro_export]
 macro_rules! words {
     ($(#[$doc:meta])* $vis:vis $name:ident {
-        $($(#[$word_doc:meta])* $word:ident = $text:literal,)+
+        // Not `literal`: utoipa would not see through it and document the name of the variant.
+        $($(#[$word_doc:meta])* $word:ident = $text:tt,)+
     }) => {
         $(#[$doc])*
         #[derive(

@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use web::feed::Net;
 
 use crate::error::Error;
 use crate::rule::{Measure, Rule};
 use crate::rules::RULES;
 
-/// `[watch]`. Restart.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// `[watch]`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WatchConfig {
     /// Days for which a rule that is new to this installation is in dry run. Default 7; 0 lets new
@@ -21,9 +22,11 @@ pub struct WatchConfig {
     /// Default: this host.
     pub allow: Vec<Net>,
     /// Keys (clients, accounts) that one rule remembers; the oldest go first. Default 20000.
+    #[schema(minimum = 16, maximum = 1_000_000)]
     pub keys_max: u32,
     /// Seconds within which an alert of the same rule about the same thing is the same alert.
     /// Default 86400.
+    #[schema(minimum = 60)]
     pub group_s: u32,
     /// New alerts of one rule within an hour; over it, one more says that there are more.
     /// Default 60.
@@ -55,7 +58,7 @@ impl WatchConfig {
 }
 
 /// What an operator may change of a built-in rule.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RuleConfig {
     /// Whether it runs. Default true.
@@ -63,12 +66,15 @@ pub struct RuleConfig {
     /// Whether it only tells what it would ask for. Default: for its first `dry_run_days`.
     pub dry_run: Option<bool>,
     /// How many within the window are too many, 1 to 1000000 (of accounts or clients: to 500).
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub threshold: Option<u32>,
     /// The window, s, 12 to 604800.
+    #[schema(minimum = 12, maximum = 604_800)]
     pub window_s: Option<u32>,
     /// Answers within one hour; 0 for alerts only.
     pub budget_per_hour: Option<u32>,
     /// The life of an answer, s, 60 to 2592000.
+    #[schema(minimum = 60, maximum = 2_592_000)]
     pub answer_ttl_s: Option<u32>,
 }
 

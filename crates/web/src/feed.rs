@@ -18,6 +18,9 @@ use kernel::{AccountId, Clock, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::broadcast;
+use utoipa::openapi::schema::{SchemaType, Type};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::client::ClientFacts;
 
@@ -145,6 +148,17 @@ impl<'de> Deserialize<'de> for Net {
         text.parse().map_err(serde::de::Error::custom)
     }
 }
+
+impl PartialSchema for Net {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::String))
+            .description(Some("A network: `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/64`."))
+            .into()
+    }
+}
+
+impl ToSchema for Net {}
 
 /// Public keys that session tokens are verified with (RFC 7517, RFC 8037): Ed25519 only.
 /// Members that are not listed are ignored, as RFC 7517 section 4 asks.

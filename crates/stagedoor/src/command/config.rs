@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::cli::ConfigCommand;
-use crate::config::load;
+use crate::config::{load, schema};
 use crate::house::House;
-use crate::{certificates, command::docs, out};
+use crate::{certificates, out};
 
 /// Runs a `config` command.
 pub(crate) async fn run(file: &Path, command: ConfigCommand) -> anyhow::Result<()> {
@@ -22,7 +22,7 @@ pub(crate) async fn run(file: &Path, command: ConfigCommand) -> anyhow::Result<(
             Ok(())
         }
         ConfigCommand::Schema => {
-            out::print(&serde_json::to_string_pretty(&docs::config_schema()?)?);
+            out::print(&serde_json::to_string_pretty(&schema()?)?);
             Ok(())
         }
         ConfigCommand::Plan => plan(&House::open(load(file)?).await?).await,

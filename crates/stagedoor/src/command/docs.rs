@@ -2,12 +2,10 @@
 
 use std::fmt::Write as _;
 
-use anyhow::Context as _;
-use serde_json::{Value, json};
 use spine::EventSpec;
 
 use crate::cli::DocsCommand;
-use crate::config::Config;
+use crate::config::{Config, annotate, schema};
 use crate::rooms::rooms;
 use crate::{demo, out};
 
@@ -16,9 +14,14 @@ pub(crate) async fn run(command: &DocsCommand) -> anyhow::Result<()> {
     match command {
         DocsCommand::Events => out::print(&events(rooms()?.events())),
         DocsCommand::Openapi => out::print(&openapi().await?),
-        DocsCommand::Config => out::print(&toml::to_string_pretty(&Config::default())?),
+        DocsCommand::Config => out::print(&reference()?),
     }
     Ok(())
+}
+
+/// Every key of the configuration, with its doc line and its default.
+fn reference() -> anyhow::Result<String> {
+    Ok(annotate(&toml::to_string_pretty(&Config::default())?, &schema()?))
 }
 
 /// The event catalogue as a page.
@@ -53,31 +56,4 @@ async fn openapi() -> anyhow::Result<String> {
     house.close().await?;
     drop(dir);
     Ok(web::api::text(&document))
-}
-
-/// The JSON Schema of the file: types from the defaults, unknown keys refused.
-pub(crate) fn config_schema() -> anyhow::Result<Value> {
-    let defaults = serde_json::to_value(Config::default()).context("the defaults")?;
-    let mut schema = schema_of(&defaults);
-    if let Value::Object(fields) = &mut schema {
-        fields.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
-        fields.insert("title".to_owned(), json!("stagedoor.toml"));
-    }
-    Ok(schema)
-}
-
-fn schema_of(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let properties: serde_json::Map<String, Value> =
-                fields.iter().map(|(name, value)| (name.clone(), schema_of(value))).collect();
-            json!({ "type": "object", "properties": properties, "additionalProperties": false })
-        }
-        Value::Array(_) => json!({ "type": "array", "default": value }),
-        Value::String(_) => json!({ "type": "string", "default": value }),
-        Value::Bool(_) => json!({ "type": "boolean", "default": value }),
-        Value::Number(number) if number.is_f64() => json!({ "type": "number", "default": value }),
-        Value::Number(_) => json!({ "type": "integer", "minimum": 0, "default": value }),
-        Value::Null => json!({}),
-    }
 }

@@ -118,3 +118,29 @@ fn render(init: &Init) -> String {
         .replace("{dir}", &quoted(&dir))
         .replace("{header_key}", &quoted(&format!("{dir}/header-shop.key")))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    /// What is not commented out `init` reads itself.
+    #[test]
+    fn each_key_in_the_comments_exists() {
+        let (mut section, mut seen) = ("", 0);
+        for line in include_str!("../../assets/stagedoor.toml").lines() {
+            let setting = line.trim_start_matches("# ");
+            if setting.starts_with('[') {
+                section = setting;
+            }
+            let key = setting.split_once(" = ").map_or(" ", |(key, _)| key);
+            if !line.starts_with('#') || key.contains(' ') {
+                continue;
+            }
+            seen += 1;
+            if let Err(error) = toml::from_str::<Config>(&format!("{section}\n{setting}")) {
+                assert!(error.message().contains("missing field"), "{section} {error}");
+            }
+        }
+        assert!(seen >= 8, "{seen} keys");
+    }
+}

@@ -1,6 +1,8 @@
 //! The one configuration file: read, checked whole, every mistake named with file, key and mend.
 
 mod parts;
+mod reference;
+mod schema;
 mod witnesses;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ pub(crate) use parts::{
     CertificateConfig, Config, HeaderKeyConfig, LogConfig, LogFormat, Mode, RootKind,
     UpstreamTlsConfig,
 };
+pub(crate) use reference::annotate;
+pub(crate) use schema::schema;
 
 /// A configuration and where it was read from.
 #[derive(Debug)]

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use access::{AccessConfig, LimitConfig, OwnConfig, RouteConfig, UpstreamConfig};
 use identity::IdentityConfig;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use watch::WatchConfig;
 use web::feed::Net;
 
 /// `stagedoor.toml`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// `live`, or `test`: an installation that never sends a message or moves money. Restart.
@@ -37,11 +38,11 @@ pub(crate) struct Config {
     pub audit: AuditConfig,
     /// Witnesses outside that are asked to cosign the audit log's checkpoints. Restart.
     pub witness: Vec<WitnessConfig>,
-    /// Accounts.
+    /// Accounts. Restart.
     pub identity: IdentityConfig,
-    /// Blocks and facts.
+    /// Blocks and facts. Restart.
     pub access: AccessConfig,
-    /// Rules.
+    /// Rules. Restart.
     pub watch: WatchConfig,
     /// Keys that sign the identity headers to the upstreams. Restart.
     pub header_key: Vec<HeaderKeyConfig>,
@@ -58,7 +59,7 @@ pub(crate) struct Config {
 }
 
 /// What sort of installation it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Mode {
     /// The shop's real one.
@@ -69,7 +70,7 @@ pub(crate) enum Mode {
 }
 
 /// `[shop]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ShopConfig {
     /// What people call it. Default `Shop`.
@@ -85,21 +86,24 @@ impl Default for ShopConfig {
 }
 
 /// `[data]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DataConfig {
     /// The folder of everything that is not elsewhere. Default `var`.
+    #[schema(value_type = String)]
     pub dir: PathBuf,
     /// The database: `postgres://user@host/name`. Default: SQLite, `data.db` in the folder.
     pub database_url: Option<String>,
     /// The keys' own database, never the same as the data's. Default: SQLite, `keys.db` in `keys_dir`.
     pub keys_database_url: Option<String>,
     /// The folder of keys: another volume, outside the data's backups. Default `keys` in `dir`.
+    #[schema(value_type = Option<String>)]
     pub keys_dir: Option<PathBuf>,
     /// Connections to the database. Default 8.
     pub connections: u32,
     /// The longest that PostgreSQL may take for one statement, ms; who asked is then told to come
     /// back. Default 10000; 100 to 600000.
+    #[schema(minimum = 100, maximum = 600_000)]
     pub answer_max_ms: u64,
     /// This node's name, unique among the nodes. Default `node-1`.
     pub node: String,
@@ -120,18 +124,19 @@ impl Default for DataConfig {
 }
 
 /// `[root]`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RootConfig {
     /// `passphrase` (sealed by one) or `key_file` (in the clear, mode 0600: for trying). Default
     /// `key_file`.
     pub kind: RootKind,
     /// The file that holds the passphrase, as a service manager hands it over. Default none.
+    #[schema(value_type = Option<String>)]
     pub passphrase_file: Option<PathBuf>,
 }
 
 /// How the root key is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RootKind {
     /// Sealed by a passphrase.
@@ -142,12 +147,14 @@ pub(crate) enum RootKind {
 }
 
 /// `[listen]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ListenConfig {
     /// The shop's door. Default `0.0.0.0:8443`.
+    #[schema(value_type = String)]
     pub public: SocketAddr,
     /// The console; keep it inside your network. Default `127.0.0.1:8444`.
+    #[schema(value_type = String)]
     pub console: SocketAddr,
     /// Plain HTTP at the door: only behind a proxy that speaks TLS. Default false.
     pub plain: bool,
@@ -167,49 +174,56 @@ impl Default for ListenConfig {
 }
 
 /// `[tls]`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TlsConfig {
     /// The certificate chain, PEM. Default: a self-signed one is made, for trying.
+    #[schema(value_type = Option<String>)]
     pub cert_file: Option<PathBuf>,
     /// Its key, PEM.
+    #[schema(value_type = Option<String>)]
     pub key_file: Option<PathBuf>,
     /// TLS 1.2 besides 1.3. Default false.
     pub tls12: bool,
     /// Further certificates: a client is shown the first that is made out to the name it asks for,
-    /// and otherwise the one above. Default none.
+    /// and otherwise that of `cert_file` in `[tls]`. Default none.
     pub more: Vec<CertificateConfig>,
 }
 
 /// One `[[tls.more]]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CertificateConfig {
     /// The certificate chain, PEM.
+    #[schema(value_type = String)]
     pub cert_file: PathBuf,
     /// Its key, PEM.
+    #[schema(value_type = String)]
     pub key_file: PathBuf,
 }
 
 /// One `[[upstream_tls]]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpstreamTlsConfig {
     /// Its id; upstreams name it as `tls`.
     pub id: String,
     /// The authorities that vouch, PEM. Default: the public ones that browsers know.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub ca_file: Option<PathBuf>,
     /// The chain that is shown to an upstream that asks who we are, PEM. Default none.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub cert_file: Option<PathBuf>,
     /// Its key, PEM.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub key_file: Option<PathBuf>,
 }
 
 /// `[proxies]`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ProxiesConfig {
     /// Networks of proxies whose X-Forwarded-For is believed. Default none.
@@ -220,7 +234,7 @@ pub(crate) struct ProxiesConfig {
 }
 
 /// `[forward_auth]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ForwardAuthConfig {
     /// The path of the question, as `/-/forward-auth`.
@@ -229,25 +243,28 @@ pub(crate) struct ForwardAuthConfig {
     pub proxies: Vec<Net>,
     /// A file with a secret that they must send in X-Stagedoor-Forward-Secret. Default none.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub secret_file: Option<PathBuf>,
 }
 
 /// One `[[header_key]]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HeaderKeyConfig {
     /// Its id; upstreams name it.
     pub id: String,
     /// The file that holds at least 32 random bytes, in any text.
+    #[schema(value_type = String)]
     pub file: PathBuf,
 }
 
 /// `[audit]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AuditConfig {
     /// How often the public checkpoint is renewed and witnesses are asked, s, 1 to 86400. The
     /// longer, the less it tells strangers of how busy the house is. Default 10.
+    #[schema(minimum = 1, maximum = 86_400)]
     pub publish_every_s: u64,
     /// How many of the witnesses must have cosigned before a checkpoint is shown. Default: more
     /// than half of them.
@@ -261,7 +278,7 @@ impl Default for AuditConfig {
 }
 
 /// One `[[witness]]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WitnessConfig {
     /// Its public key with its name (C2SP vkey of a cosigner), had by a way of its own.
@@ -271,11 +288,12 @@ pub(crate) struct WitnessConfig {
     pub url: String,
     /// Certificates to believe instead of the public ones, PEM. Default none.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub ca_file: Option<PathBuf>,
 }
 
 /// `[log]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LogConfig {
     /// `error`, `warn`, `info`, `debug`, or filters by module. Default `info`.
@@ -291,7 +309,7 @@ impl Default for LogConfig {
 }
 
 /// How the program's log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LogFormat {
     /// For people.
