@@ -215,7 +215,7 @@ async fn frames_that_say_nothing_end_the_connection() {
         ("window", |_| frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
         ("unknown", |_| frame(0xfa, 0, 0, &[7; 8])),
     ];
-    let world = world(Bounds::default()).await;
+    let world = world(Bounds { control_frames_max: 400, ..Bounds::default() }).await;
     for (name, make) in floods {
         flood(&world, make).await;
         assert_eq!(world.observed("edge.http2_flood"), 1, "{name}");

@@ -53,6 +53,39 @@ testkit::on_both! { ROOMS;
         house.assert_log_holds().await;
     }
 
+    // I5, I8
+    async fn a_reset_link_dies_with_a_change_of_the_password(world: &testkit::World) {
+        let house = House::new(world);
+        house.customer("seen@example.org").await;
+        let here = house.sign_in("seen@example.org", PASSWORD).await.unwrap();
+        house.room.forgot_password(&house.ctx(), forgot("seen@example.org")).await.unwrap();
+        let seen = house.link("seen@example.org").await;
+        let change = identity::ChangePassword {
+            account: here.account,
+            session: here.session,
+            old: Secret::new(PASSWORD.to_owned()),
+            new: Secret::new(OTHER.to_owned()),
+        };
+        house.room.change_password(&house.ctx(), change).await.unwrap();
+        let thief = house.room.reset_password(&house.ctx(), reset(&seen, "eight tin lanterns")).await;
+        assert!(matches!(thief, Err(Error::LinkSpent)));
+        assert!(house.sign_in("seen@example.org", OTHER).await.is_ok());
+        house.assert_log_holds().await;
+    }
+
+    async fn sign_ups_of_strangers_keep_no_reset_from_its_owner(world: &testkit::World) {
+        let house = House::new(world);
+        house.customer("kept@example.org").await;
+        for _ in 0..8 {
+            let _ = house.sign_up("kept@example.org").await;
+        }
+        let before = house.letters("kept@example.org").await.len();
+        house.room.forgot_password(&house.ctx(), forgot("kept@example.org")).await.unwrap();
+        let letters = house.letters("kept@example.org").await;
+        assert_eq!(letters.len(), before + 1);
+        assert!(letters.last().unwrap().subject.starts_with("Choose a new password"));
+    }
+
     // I5
     async fn a_reset_link_works_once_for_half_an_hour(world: &testkit::World) {
         let house = House::new(world);

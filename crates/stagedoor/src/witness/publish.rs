@@ -11,17 +11,29 @@ use tokio_util::sync::CancellationToken;
 use super::peer::{Peer, Trouble};
 use crate::house::House;
 
+/// How often it is tried at the start, while nothing is shown yet: the sequencer comes to lead, and
+/// signs, a moment after the program began.
+const EAGER: Duration = Duration::from_millis(100);
+const EAGER_TRIES: u32 = 100;
+
 /// Publishes until `stop`; only where this node leads the log.
 pub(crate) async fn publish(house: Arc<House>, stop: CancellationToken) -> anyhow::Result<()> {
     let mut publisher = Publisher::new(house)?;
     let every = Duration::from_secs(publisher.house.config.audit.publish_every_s);
+    let mut eager = EAGER_TRIES;
     loop {
-        if let Err(error) = publisher.round().await {
+        let shown = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            shown = publisher.round() => shown,
+        };
+        let shown = shown.unwrap_or_else(|error| {
             tracing::warn!(error = %format!("{error:#}"), "nothing was published; it goes on");
-        }
+            true
+        });
+        eager = if shown { 0 } else { eager.saturating_sub(1) };
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(every) => {}
+            () = tokio::time::sleep(if eager > 0 { EAGER } else { every }) => {}
         }
     }
 }
@@ -49,12 +61,13 @@ impl Publisher {
         Ok(Self { house, peers, gathering: None, lacking: false })
     }
 
-    async fn round(&mut self) -> anyhow::Result<()> {
+    /// Whether something is shown after it, by this node's leave.
+    async fn round(&mut self) -> anyhow::Result<bool> {
         let spine = self.house.spine.clone();
         if !spine.publishes().await? {
-            return Ok(());
+            return Ok(false);
         }
-        let Some(head) = spine.checkpoint().await? else { return Ok(()) };
+        let Some(head) = spine.checkpoint().await? else { return Ok(false) };
         let shown = spine.published().await?;
         let mut before = [self.gathering.take(), shown.clone()].into_iter().flatten();
         let before = before.find(|it| it.claimed() == head.claimed());
@@ -78,7 +91,7 @@ impl Publisher {
         }
         self.lacking = !enough;
         self.gathering = Some(signed);
-        Ok(())
+        Ok(true)
     }
 
     /// Asks all that are due at once, and takes their signatures in.
