@@ -526,7 +526,21 @@ pub struct Hub {
 struct Shared {
     clock: Arc<dyn Clock>,
     state: Mutex<Snapshot>,
-    sender: broadcast::Sender<Arc<Message>>,
+    sender: broadcast::Sender<Sent>,
+}
+
+/// What subscriptions are told.
+#[derive(Clone, Debug)]
+enum Sent {
+    Message(Arc<Message>),
+    /// The state was loaded anew.
+    Anew,
+}
+
+impl Sent {
+    fn new(message: Message) -> Self {
+        Self::Message(Arc::new(message))
+    }
 }
 
 impl Shared {
@@ -560,6 +574,31 @@ impl Hub {
             seen: HashMap::new(),
             loaded: false,
         }
+    }
+
+    /// Folds in what a publisher elsewhere sent, and hands it on. After a gap nothing is folded:
+    /// load a snapshot that is at least as new as the message, and give it to [`Hub::load`].
+    pub fn accept(&self, message: &Message) -> Accepted {
+        let mut state = self.shared.lock();
+        match place(&mut state.positions, message) {
+            Place::Seen => return Accepted::Seen,
+            Place::Gap => return Accepted::Gap,
+            Place::Next => {}
+        }
+        if let Some(delta) = &message.delta {
+            state.apply(delta, message.at);
+        }
+        // Under the lock, as in `Publisher::publish`.
+        let _ = self.shared.sender.send(Sent::Message(Arc::new(message.clone())));
+        Accepted::Folded
+    }
+
+    /// Forgets everything and starts from a snapshot; so does every subscription. For a hub that
+    /// only follows another: what publishers of this one sent meanwhile would be forgotten too.
+    pub fn load(&self, snapshot: Snapshot) {
+        let mut state = self.shared.lock();
+        *state = snapshot;
+        let _ = self.shared.sender.send(Sent::Anew);
     }
 
     /// Whether a position is folded in here.
@@ -596,7 +635,7 @@ impl Publisher {
         let number = state.positions.entry(self.id).or_insert(0);
         *number = number.saturating_add(1);
         let position = Position { publisher: self.id, number: *number };
-        let _ = self.shared.sender.send(Arc::new(Message { position, at, delta: Some(delta) }));
+        let _ = self.shared.sender.send(Sent::new(Message { position, at, delta: Some(delta) }));
         position
     }
 
@@ -609,7 +648,7 @@ impl Publisher {
         state.blocks.prune(at);
         let number = state.positions.get(&self.id).copied().unwrap_or(0);
         let position = Position { publisher: self.id, number };
-        let _ = self.shared.sender.send(Arc::new(Message { position, at, delta: None }));
+        let _ = self.shared.sender.send(Sent::new(Message { position, at, delta: None }));
     }
 }
 
@@ -628,7 +667,7 @@ pub enum Update {
 #[derive(Debug)]
 pub struct Subscription {
     shared: Arc<Shared>,
-    receiver: broadcast::Receiver<Arc<Message>>,
+    receiver: broadcast::Receiver<Sent>,
     seen: HashMap<PublisherId, u64>,
     loaded: bool,
 }
@@ -641,31 +680,19 @@ impl Subscription {
         }
         loop {
             let message = match self.receiver.recv().await {
-                Ok(message) => message,
-                Err(broadcast::error::RecvError::Lagged(_)) => return Some(self.reload()),
+                Ok(Sent::Message(message)) => message,
+                Ok(Sent::Anew) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                    return Some(self.reload());
+                }
                 Err(broadcast::error::RecvError::Closed) => return None,
             };
-            match self.place(&message) {
+            match place(&mut self.seen, &message) {
                 Place::Seen => {}
                 Place::Gap => return Some(self.reload()),
                 Place::Next if message.delta.is_some() => return Some(Update::Delta(message)),
                 Place::Next => return Some(Update::Heartbeat(message.at)),
             }
         }
-    }
-
-    fn place(&mut self, message: &Message) -> Place {
-        let Position { publisher, number } = message.position;
-        let Some(seen) = self.seen.get_mut(&publisher) else { return Place::Gap };
-        let expected = if message.delta.is_some() { seen.saturating_add(1) } else { *seen };
-        if number < expected {
-            return Place::Seen;
-        }
-        if number > expected {
-            return Place::Gap;
-        }
-        *seen = number;
-        Place::Next
     }
 
     fn reload(&mut self) -> Update {
@@ -680,10 +707,36 @@ impl Subscription {
     }
 }
 
+/// What became of a message from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is folded in, and handed on.
+    Folded,
+    /// It was folded in before.
+    Seen,
+    /// Something before it is missing, or its publisher is not known.
+    Gap,
+}
+
 enum Place {
     Seen,
     Next,
     Gap,
+}
+
+/// Where a message stands behind what was seen; counts it as seen where it is the next.
+fn place(seen: &mut HashMap<PublisherId, u64>, message: &Message) -> Place {
+    let Position { publisher, number } = message.position;
+    let Some(seen) = seen.get_mut(&publisher) else { return Place::Gap };
+    let expected = if message.delta.is_some() { seen.saturating_add(1) } else { *seen };
+    if number < expected {
+        return Place::Seen;
+    }
+    if number > expected {
+        return Place::Gap;
+    }
+    *seen = number;
+    Place::Next
 }
 
 /// One thing that the edge saw, counted.

@@ -150,3 +150,32 @@ proptest! {
         let _ = text.parse::<Position>();
     }
 }
+
+#[tokio::test]
+async fn a_hub_follows_another() {
+    let clock = Arc::new(At(AtomicI64::new(1_000)));
+    let (hub, far) =
+        (Hub::new(clock.clone(), Snapshot::default()), Hub::new(clock, Snapshot::default()));
+    let publisher = hub.publisher(PublisherId(7));
+    publisher.publish(ended(900));
+    let (mut source, mut reader) = (hub.subscribe(), far.subscribe());
+    assert!(matches!(reader.next().await, Some(Update::Snapshot(_))));
+    let Some(Update::Snapshot(start)) = source.next().await else { panic!("snapshot") };
+    far.load(*start);
+    let Some(Update::Snapshot(start)) = reader.next().await else { panic!("loaded anew") };
+    assert_eq!(start.revocations.len(), 1);
+    let position = publisher.publish(ended(901));
+    let Some(Update::Delta(message)) = source.next().await else { panic!("delta") };
+    assert_eq!(far.accept(&message), Accepted::Folded);
+    assert_eq!(far.accept(&message), Accepted::Seen);
+    assert!(far.has(position));
+    assert!(matches!(reader.next().await, Some(Update::Delta(_))));
+    publisher.publish(ended(902));
+    publisher.publish(ended(903));
+    let _lost = source.next().await;
+    let Some(Update::Delta(message)) = source.next().await else { panic!("delta") };
+    assert_eq!(far.accept(&message), Accepted::Gap);
+    let stranger = Position { publisher: PublisherId(9), number: 1 };
+    assert_eq!(far.accept(&Message { position: stranger, ..(*message).clone() }), Accepted::Gap);
+    assert_eq!(far.snapshot().revocations.len(), 2);
+}
