@@ -102,7 +102,7 @@ async fn sign_in_form(
                 leave(&console, &before).await?;
             }
             let cookie = app.session_cookie(&ctx, &opened.secret, opened.ends_at)?;
-            let token = console.identity().device_token(&ctx, &typed)?;
+            let token = console.identity().device_token(&ctx, &typed).await?;
             let known = device_cookie(&app, &token)?;
             Ok((cookie, known, see_other(&next_or(&next, "/console", "/console"))).into_response())
         }

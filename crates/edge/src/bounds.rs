@@ -95,6 +95,17 @@ impl Default for Bounds {
 }
 
 impl Bounds {
+    /// Those of a trusted proxy's HTTP/2 connection, which carries many clients: what one of them may
+    /// do, each may.
+    pub(crate) fn of_proxy(self) -> Self {
+        let clients = usize::try_from(self.streams_max).unwrap_or(usize::MAX);
+        Self {
+            control_frames_max: self.control_frames_max.saturating_mul(self.streams_max),
+            resets_max: self.resets_max.saturating_mul(clients),
+            ..self
+        }
+    }
+
     /// Checks each bound against what makes sense.
     ///
     /// # Errors

@@ -146,7 +146,7 @@ impl Connection {
         let signal = Arc::clone(&facts.place.signal);
         let idle =
             Idle { ledger: Arc::clone(&ledger), span: Duration::from_millis(edge.bounds.idle_ms) };
-        let bounds = edge.bounds;
+        let bounds = if facts.trusted { edge.bounds.of_proxy() } else { edge.bounds };
         let streams = Streams::new(edge.tasks.clone(), &bounds);
         let socket = Guarded::new(socket, &bounds, Arc::clone(&ledger));
         let service = service_fn(|request| {

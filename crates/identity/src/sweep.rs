@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kernel::Ctx;
+use kernel::{Ctx, Timestamp};
 use spine::{About, Subject, Tx, args, transact};
 
 use crate::account::store as account;
@@ -21,6 +21,9 @@ const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
 /// Within this, every event of an erased person has found its leaf.
 const ERASED_LATELY: Duration = Duration::from_secs(86_400);
+
+/// Longer than any node uses a key that another destroyed, and than a transaction may take.
+const KEY_STILL_KNOWN: Duration = Duration::from_secs(600);
 
 /// How long an account waits for its address to be verified.
 const UNVERIFIED_KEPT: Duration = Duration::from_secs(7 * 86_400);
@@ -81,18 +84,22 @@ impl Identity {
     }
 
     /// Finishes what erasing begins, for persons erased of late: their keys are destroyed, also where
-    /// the program died between the commit and that, and events that were still on their way into
-    /// the log are cut loose from them.
+    /// the program died between the commit and that; events that were still on their way into the
+    /// log are cut loose from them; and what another node wrote for them meanwhile goes too.
     async fn cut_erased(&self, ctx: &Ctx) -> Result<(), Error> {
-        let since = ctx.now.minus(ERASED_LATELY);
-        let mut read = self.spine().read().await?;
-        let erased: Vec<account::Id> = read.all(&account::ERASED_SINCE, args![since]).await?;
-        drop(read);
-        for account::Id(id) in erased {
+        for account::Id(id) in self.erased_since(ctx.now.minus(ERASED_LATELY)).await? {
             self.vault().shred(Subject::Account(id)).await?;
             self.spine().cut_subject(id).await?;
         }
+        for account::Id(id) in self.erased_since(ctx.now.minus(KEY_STILL_KNOWN)).await? {
+            self.spine().delete_rows_of(id).await?;
+        }
         Ok(())
+    }
+
+    async fn erased_since(&self, since: Timestamp) -> Result<Vec<account::Id>, Error> {
+        let mut read = self.spine().read().await?;
+        Ok(read.all(&account::ERASED_SINCE, args![since]).await?)
     }
 }
 

@@ -9,12 +9,11 @@
 
 use std::time::Duration;
 
-use kernel::{AccountId, Timestamp};
-use store::args;
+use kernel::AccountId;
 
 use crate::events::{RowsErased, RowsRetired};
 use crate::{
-    About, BoxFuture, Consumer, Erase, Error, Opened, Recorded, Spine, Sql, Subject, Table,
+    About, BoxFuture, Consumer, Erase, Error, Event, Opened, Recorded, Spine, Sql, Subject,
     TableKind, Tx, Value,
 };
 
@@ -47,42 +46,19 @@ impl Erasure {
     pub const NAME: &'static str = "spine.erasure";
 }
 
-async fn forget(spine: &Spine, person: AccountId) -> Result<(), Error> {
-    for table in spine.tables().filter(|table| table.erase == Erase::Delete) {
-        match table.kind {
-            TableKind::Fact => while delete_some(spine, table, person).await? == ROWS_PER_TX {},
-            TableKind::Upkeep => {
-                let delete = Sql::new(table.erase_sql, table.name);
-                delete_upkeep(spine, delete, person.as_bytes().into()).await?;
-            }
-            TableKind::Log => {}
-        }
-    }
-    Ok(())
-}
-
-async fn delete_some(spine: &Spine, table: &Table, person: AccountId) -> Result<usize, Error> {
-    let ctx = spine.system_ctx(Erasure::NAME);
-    let delete = Sql::new(table.erase_sql, table.name);
+/// Deletes some rows of a table of facts, and tells how many, where there were any.
+async fn delete_some<E: Event>(
+    spine: &Spine,
+    (why, delete): (&'static str, &Sql<store::Fact>),
+    key: Value,
+    told: impl Fn(u64) -> E,
+) -> Result<usize, Error> {
+    let ctx = spine.system_ctx(why);
     crate::transact!(spine, &ctx, tx => {
-        let rows = tx.change(&delete, args![person.as_bytes(), LIMIT]).await?.len();
+        let rows = tx.change(delete, vec![key.clone(), LIMIT.into()]).await?.len();
         if rows > 0 {
-            // The person's key is gone: the house tells it, and names nobody.
-            let told = RowsErased { table: table.name.to_owned(), rows: rows as u64 };
-            tx.emit(About::house("erasure", [0; 16], 0), told)?;
-        }
-        Ok::<_, Error>(rows)
-    })
-}
-
-async fn retire_some(spine: &Spine, table: &Table, before: Timestamp) -> Result<usize, Error> {
-    let ctx = spine.system_ctx("retention");
-    let delete = Sql::new(table.retire_sql, table.name);
-    crate::transact!(spine, &ctx, tx => {
-        let rows = tx.change(&delete, args![before, LIMIT]).await?.len();
-        if rows > 0 {
-            let told = RowsRetired { table: table.name.to_owned(), rows: rows as u64 };
-            tx.emit(About::house("retention", [0; 16], 0), told)?;
+            // The house tells it and names nobody: an erased person's key is gone.
+            tx.emit(About::house(why, [0; 16], 0), told(rows as u64))?;
         }
         Ok::<_, Error>(rows)
     })
@@ -95,6 +71,33 @@ async fn delete_upkeep(spine: &Spine, delete: Sql<store::Upkeep>, key: Value) ->
 }
 
 impl Spine {
+    /// Deletes a person's rows in every table that is declared `erase = delete`, until none is left.
+    /// Done again it finds nothing; or what a node wrote that had not heard of the erasure yet.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Seal`].
+    pub async fn delete_rows_of(&self, person: AccountId) -> Result<(), Error> {
+        self.sealer().resolve(&[Subject::House]).await?;
+        for table in self.tables().filter(|table| table.erase == Erase::Delete) {
+            match table.kind {
+                TableKind::Fact => {
+                    let delete = Sql::new(table.erase_sql, table.name);
+                    let told = |rows| RowsErased { table: table.name.to_owned(), rows };
+                    let key: Value = person.as_bytes().into();
+                    // Until none is left, not until fewer than asked for: a second node that deletes
+                    // the same rows at the same time may have died before its commit.
+                    while delete_some(self, ("erasure", &delete), key.clone(), told).await? > 0 {}
+                }
+                TableKind::Upkeep => {
+                    let delete = Sql::new(table.erase_sql, table.name);
+                    delete_upkeep(self, delete, person.as_bytes().into()).await?;
+                }
+                TableKind::Log => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes the rows whose time is over, as each table's `delete_after` says, and tells how many.
     /// To be called now and then; what is too much for one call is left to the next.
     ///
@@ -108,8 +111,12 @@ impl Spine {
             let before = now.minus(Duration::from_secs(u64::from(days) * 86_400));
             match table.kind {
                 TableKind::Fact => {
+                    let delete = Sql::new(table.retire_sql, table.name);
+                    let told = |rows| RowsRetired { table: table.name.to_owned(), rows };
                     for _ in 0..PASSES {
-                        if retire_some(self, table, before).await? < ROWS_PER_TX {
+                        let key = before.into();
+                        if delete_some(self, ("retention", &delete), key, told).await? < ROWS_PER_TX
+                        {
                             break;
                         }
                     }
@@ -142,9 +149,8 @@ impl Consumer for Erasure {
         events: &'a [Recorded],
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            spine.sealer().resolve(&[Subject::House]).await?;
             for person in events.iter().filter_map(Recorded::erased_account) {
-                forget(spine, person).await?;
+                spine.delete_rows_of(person).await?;
             }
             Ok(())
         })

@@ -247,13 +247,17 @@ pub(crate) fn key(spine: &Spine, entropy: &dyn Entropy) -> Result<SeedSigner, Er
     }
 }
 
+/// Writes beside and renames: a crash leaves no half key. Only the node that holds the folder's lock
+/// comes here.
 fn write_private(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let beside = path.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
 }
 
 /// Signs the checkpoint as this node and puts it where the next leader looks.

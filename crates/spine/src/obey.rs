@@ -46,7 +46,7 @@ pub trait Obeys: Send + Sync {
 
     /// Called before the transaction begins: the place for what may wait, such as the keys of
     /// persons that the requests do not name. Those of the accounts asked about, of the day and of
-    /// the house are resolved already.
+    /// the house are resolved already. It refuses nothing: what fails here is tried again.
     fn prepare<'a>(&'a self, _asked: &'a [Asked]) -> BoxFuture<'a, Result<(), Self::Error>> {
         Box::pin(std::future::ready(Ok(())))
     }

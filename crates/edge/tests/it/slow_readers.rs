@@ -11,7 +11,11 @@ use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
 use crate::world::{LARGE_BYTES, PATIENCE, Wish, World, read_until, spawn};
 
 async fn world() -> World {
-    let bounds = Bounds { write_idle_ms: 500, write_min_bytes: 16_384, ..Bounds::default() };
+    patient(500).await
+}
+
+async fn patient(write_idle_ms: u64) -> World {
+    let bounds = Bounds { write_idle_ms, write_min_bytes: 16_384, ..Bounds::default() };
     World::with(Wish { bounds, ..Wish::default() }).await
 }
 
@@ -74,6 +78,19 @@ async fn a_client_that_reads_slowly_but_steadily_gets_everything() {
         assert!(count > 0, "closed after {got}");
         got += count;
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A socket as most clients have it: the kernels on both sides hold megabytes, and give way in leaps.
+#[tokio::test]
+async fn a_steady_reader_over_a_wide_socket_is_not_cut_off() {
+    let world = patient(2_000).await;
+    let mut stream = world.connect().await;
+    stream.write_all(b"GET /large HTTP/1.1\r\nHost: shop.example\r\n\r\n").await.unwrap();
+    let mut each = tokio::time::interval(Duration::from_millis(50));
+    for _ in 0..160 {
+        each.tick().await;
+        stream.read_exact(&mut [0; 16 * 1024]).await.expect("it is not cut off");
     }
 }
 

@@ -132,7 +132,7 @@ async fn reset_form(
             let on = see_other("/auth/sign-in?notice=reset");
             // Whoever reads the mailbox is no stranger, whatever strangers guess meanwhile.
             let Some(email) = room.account(id).await?.email else { return Ok(on) };
-            let known = device_cookie(&app, &room.device_token(&ctx, &email)?)?;
+            let known = device_cookie(&app, &room.device_token(&ctx, &email).await?)?;
             Ok((known, on).into_response())
         }
         Err(error) => {

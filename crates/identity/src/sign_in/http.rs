@@ -131,7 +131,7 @@ async fn sign_in_form(
                 leave(&room, &before).await?;
             }
             let cookies = sign_in_cookies(&app, &ctx, &opened)?;
-            let known = device_cookie(&app, &room.device_token(&ctx, &typed)?)?;
+            let known = device_cookie(&app, &room.device_token(&ctx, &typed).await?)?;
             Ok((cookies, known, see_other(&next_or(&next, "/", "/"))).into_response())
         }
         Err(error) => {
@@ -187,6 +187,6 @@ async fn sign_in_json(
     let typed = email.clone();
     let command = SignIn { email, password, client: Client::App, device };
     let tokens = room.sign_in_app(&ctx, command).await?;
-    let device = room.device_token(&ctx, &typed)?;
+    let device = room.device_token(&ctx, &typed).await?;
     Ok(Json(TokensView::of(&ctx, &tokens).with_device(&device)))
 }

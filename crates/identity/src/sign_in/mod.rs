@@ -13,6 +13,7 @@ use spine::{About, Subject, args, transact};
 
 use crate::account::{AccountKind, AccountState, store as account};
 use crate::attempt::Bucket;
+use crate::device::{NAME_BYTES, Owner};
 use crate::email::Email;
 use crate::error::Error;
 use crate::events;
@@ -51,9 +52,9 @@ pub struct SignIn {
 }
 
 /// What was found of the address, before the password is looked at.
-struct Found {
-    account: account::Account,
-    password: Option<password::Stored>,
+pub(crate) struct Found {
+    pub(crate) account: account::Account,
+    pub(crate) password: Option<password::Stored>,
 }
 
 /// Whoever proved right.
@@ -105,8 +106,11 @@ impl Identity {
         let email = Email::parse(&email)?;
         let typed = Password::typed("password", &password)?;
         let place = self.hasher().place()?;
-        let buckets = self.charge_sign_in(ctx, &email, client, device.as_ref()).await?;
         let found = self.find(&email).await?;
+        let owner = found.as_ref().and_then(Owner::of);
+        let known = owner.zip(device.as_ref());
+        let known = known.and_then(|(owner, token)| self.known_device(ctx, owner, token));
+        let buckets = self.charge_sign_in(ctx, &email, client, known).await?;
         let verdict = match self.verify(&place, &typed, found.as_ref()).await {
             Ok(verdict) => verdict,
             Err(error) => {
@@ -138,7 +142,7 @@ impl Identity {
         ctx: &Ctx,
         email: &Email,
         client: Client,
-        device: Option<&Secret<String>>,
+        known: Option<[u8; NAME_BYTES]>,
     ) -> Result<Vec<Bucket>, Error> {
         let attempts = &self.config().attempts;
         let door = match client {
@@ -146,7 +150,7 @@ impl Identity {
             Client::Console => "sign_in.console",
         };
         let name = |what: &str| format!("{door}.{what}");
-        if let Some(device) = device.and_then(|token| self.known_device(ctx, email, token)) {
+        if let Some(device) = known {
             let known = [self.bucket(&name("device"), &device, attempts.device)];
             match self.charge(ctx, &known).await {
                 Ok(()) => return Ok(known.to_vec()),
@@ -164,7 +168,7 @@ impl Identity {
         Ok(strangers)
     }
 
-    async fn find(&self, email: &Email) -> Result<Option<Found>, Error> {
+    pub(crate) async fn find(&self, email: &Email) -> Result<Option<Found>, Error> {
         let mut read = self.spine().read().await?;
         let account: Option<account::Account> =
             read.maybe(&account::FIND_BY_EMAIL, args![self.email_index(email)]).await?;

@@ -109,7 +109,7 @@ testkit::on_both! { ROOMS;
         let house = House::new(world);
         let email = "owner@example.org";
         house.customer(email).await;
-        let token = house.room.device_token(&house.ctx(), email).unwrap();
+        let token = house.room.device_token(&house.ctx(), email).await.unwrap();
         // the attacker is behind the owner's own address, too
         assert!(house.guess(email, &[], 40).await > 0);
         let clients: Vec<u8> = (100..140).collect();
@@ -120,8 +120,9 @@ testkit::on_both! { ROOMS;
         let shut = house.sign_in(email, PASSWORD).await;
         assert!(matches!(shut, Err(Error::Limited { .. })), "{shut:?}");
         house.room.sign_in(&house.ctx(), known(&token)).await.unwrap();
-        // not with a token of another address, an altered one, or one that is too old
-        let other = house.room.device_token(&house.ctx(), "other@example.org").unwrap();
+        // not with a token of another account, an altered one, or one that is too old
+        house.customer("other@example.org").await;
+        let other = house.room.device_token(&house.ctx(), "other@example.org").await.unwrap();
         let mut altered = token.expose().clone();
         altered.replace_range(3..4, if altered.as_bytes()[3] == b'A' { "B" } else { "A" });
         for token in [other, Secret::new(altered), Secret::new(String::new())] {
@@ -141,6 +142,31 @@ testkit::on_both! { ROOMS;
         assert!(house.guess(email, &[], 40).await > 0);
         let old = house.room.sign_in(&house.ctx(), known(&token)).await;
         assert!(matches!(old, Err(Error::Limited { .. })), "{old:?}");
+    }
+
+    // I4
+    async fn devices_of_an_earlier_password_are_strangers(world: &testkit::World) {
+        let house = House::new(world);
+        let email = "owner@example.org";
+        let account = house.customer(email).await;
+        let token = house.room.device_token(&house.ctx(), email).await.unwrap();
+        let known = |password: &str| SignIn {
+            device: Some(token.clone()), ..sign_in(email, password)
+        };
+        let clients: Vec<u8> = (100..140).collect();
+        assert!(house.guess(email, &clients, 300).await == 200);
+        let opened = house.room.sign_in(&house.ctx(), known(PASSWORD)).await.unwrap();
+        let change = ChangePassword {
+            account,
+            session: opened.session,
+            old: Secret::new(PASSWORD.to_owned()),
+            new: Secret::new(OTHER.to_owned()),
+        };
+        house.room.change_password(&house.ctx(), change).await.unwrap();
+        let stranger = house.room.sign_in(&house.ctx(), known(OTHER)).await;
+        assert!(matches!(stranger, Err(Error::Limited { .. })), "{stranger:?}");
+        let nobody = house.room.device_token(&house.ctx(), "nobody@example.org").await;
+        assert!(matches!(nobody, Err(Error::SignInRefused)), "{nobody:?}");
     }
 
     // I4: one network that guesses does not keep an owner on another out, known or not

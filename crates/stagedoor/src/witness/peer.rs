@@ -100,11 +100,13 @@ impl Peer {
     /// Whether it is to be asked about this checkpoint now. Once after each start also where it has
     /// cosigned it: it may have seen more than what stands here, if an old backup was put back.
     pub(super) fn is_due(&self, signed: &SignedCheckpoint, now: Timestamp) -> bool {
+        now >= self.ask_at && (self.known.is_none() || !self.has_signed(signed))
+    }
+
+    /// Whether one of the lines says that it is by this witness.
+    fn has_signed(&self, signed: &SignedCheckpoint) -> bool {
         let lines = signed.note().signatures();
-        let has = |line: &merkle::note::Signature| {
-            line.name() == self.key.name() && line.key_id() == self.key.id()
-        };
-        now >= self.ask_at && (self.known.is_none() || !lines.iter().any(has))
+        lines.iter().any(|line| line.name() == self.key.name() && line.key_id() == self.key.id())
     }
 
     /// Waits before the next question: longer after each failure.
@@ -141,8 +143,9 @@ impl Peer {
             let (status, body) = self.post(add.to_string()).await.map_err(Trouble::Away)?;
             match status {
                 StatusCode::OK => {
-                    let taken = policy.collect(&mut signed.clone(), &body);
-                    if taken != Ok(1) {
+                    let mut with_lines = signed.clone();
+                    let taken = policy.collect(&mut with_lines, &body);
+                    if taken.is_err() || !self.has_signed(&with_lines) {
                         return Err(Trouble::NoSignature);
                     }
                     self.known = Some(size);
