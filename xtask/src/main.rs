@@ -7,6 +7,7 @@ mod floors;
 mod generated;
 mod graph;
 mod house;
+mod package;
 mod room;
 mod say;
 mod sbom;
@@ -48,6 +49,14 @@ fn act(words: &[String]) -> Result<()> {
             say::line(generated::bless(&house)?);
             Ok(())
         }
+        Some("licences") => {
+            say::line(package::licences(&house)?);
+            Ok(())
+        }
+        Some("ship") => {
+            say::line(package::ship(&house)?);
+            Ok(())
+        }
         Some("room") => {
             say::line(room::make(&house, words.get(1..).unwrap_or_default())?);
             Ok(())
@@ -73,6 +82,8 @@ fn help() {
         say::line(format!("    {:<11} {}", step.name, step.what));
     }
     say::line("cargo xtask room NAME NOUN ID   begin a new room: docs/ADDING-A-ROOM.md");
+    say::line("cargo xtask ship      the program as it is shipped, as a Debian package");
+    say::line("cargo xtask licences  the licences of all that is built in");
     say::line("cargo xtask bless     write the generated files that are checked in");
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::house::{House, which};
 use crate::services::Services;
-use crate::{books, floors, generated, say, sbom, screens, sdk, setup, style};
+use crate::{books, floors, generated, package, say, sbom, screens, sdk, setup, style};
 
 /// One step.
 pub(crate) struct Step {
@@ -65,6 +65,7 @@ pub(crate) const STEPS: &[Step] = &[
         Needs::Servers,
     ),
     step("generated", "schema, OpenAPI, catalogue as checked in", generated::check, Needs::Build),
+    step("package", "Debian package, unit, licences", package::check, Needs::Build),
     step("screens", "pages in headless Chromium", screens::check, Needs::Build),
 ];
 
