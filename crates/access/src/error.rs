@@ -21,7 +21,7 @@ pub struct ConfigProblem {
 #[derive(Debug, ThisError)]
 pub enum Error {
     /// Fields of the request are wrong.
-    #[error("{} fields are wrong", .0.len())]
+    #[error("fields that are wrong: {}", .0.len())]
     Fields(Vec<FieldProblem>),
     /// Keys of the configuration are wrong.
     #[error("{} keys of the configuration are wrong", .0.len())]

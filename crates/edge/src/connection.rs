@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -82,6 +82,11 @@ impl Connection {
         let handshake = async {
             let hello_max = self.edge.bounds.hello_max_bytes;
             let (first, ja4) = tls::first_words(&mut socket, first, hello_max).await?;
+            if first.first().is_some_and(u8::is_ascii_uppercase) {
+                // A TLS record never begins so, and a method always does.
+                socket.write_all(tls::NOT_PLAIN).await?;
+                return Err(std::io::ErrorKind::InvalidData.into());
+            }
             let stream = acceptor.accept(Socket::new(first, socket)).await?;
             Ok::<_, std::io::Error>((stream, ja4))
         };

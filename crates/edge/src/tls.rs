@@ -20,6 +20,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use crate::error::Error;
 use crate::hello::{self, Progress};
 
+/// What a client is told that speaks HTTP where TLS is spoken.
+pub(crate) const NOT_PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
+    Content-Length: 53\r\nConnection: close\r\n\r\n\
+    This port speaks HTTPS: use https:// in the address.\n";
+
 /// The certificates in force. Cloning shares them: what one replaces, all have.
 #[derive(Clone)]
 pub struct Certificates(Arc<ArcSwap<Vec<Arc<CertifiedKey>>>>);

@@ -9,7 +9,7 @@ use thiserror::Error as ThisError;
 #[derive(Debug, ThisError)]
 pub enum Error {
     /// Fields of the request are wrong.
-    #[error("{} fields are wrong", .0.len())]
+    #[error("fields that are wrong: {}", .0.len())]
     Invalid(Vec<FieldProblem>),
     /// No verified, active account has this address and this password. One answer for all causes.
     #[error("sign-in refused")]

@@ -78,6 +78,8 @@ async fn old_and_broken_tls_is_refused_and_others_go_on() {
         stream.write_all(bytes).await.unwrap();
         let answer = read_to_end(&mut stream).await;
         assert!(!answer.contains("HTTP/1.1 200"), "{answer}");
+        let plain = bytes.starts_with(b"GET");
+        assert_eq!(answer.ends_with("use https:// in the address.\n"), plain, "{answer}");
     }
     assert!(world.observed("edge.tls") >= 6);
     assert!(connect(&world, &[]).await.is_ok());

@@ -199,15 +199,13 @@ async fn look_at_log(house: &House, findings: &mut Vec<Finding>) {
         Ok(finding) => findings.push(finding),
         Err(error) => findings.push(fault(READABLE, error.to_string())),
     }
-    match house.access.in_force().await {
-        Ok((revision, in_force)) if in_force == house.config.edge_config() && revision > 0 => {
-            findings.push(right("routes in force are the file's"));
-        }
+    match house.access.plan(&house.config.edge_config()).await {
+        Ok((revision, diff)) if diff.is_empty() && revision > 0 => findings.push(right(ROUTES)),
         Ok(_) => findings.push(warning(
-            "routes in force are the file's",
+            ROUTES,
             "they differ: see `stagedoor config plan`, then `stagedoor config apply`",
         )),
-        Err(error) => findings.push(fault("routes in force are the file's", error.to_string())),
+        Err(error) => findings.push(fault(ROUTES, error.to_string())),
     }
     match house.identity.mail_waiting().await {
         Ok(waiting) if waiting.given_up > 0 => findings.push(warning(
@@ -232,6 +230,7 @@ async fn look_at_log(house: &House, findings: &mut Vec<Finding>) {
     }
 }
 
+const ROUTES: &str = "routes in force are the file's";
 const READABLE: &str = "events can be opened";
 
 /// Whether a consumer had to go past events that it could not open.
