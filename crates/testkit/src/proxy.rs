@@ -83,6 +83,12 @@ impl Proxy {
         Self { address, inner }
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The URL with this proxy in the place of its host and port.
     ///
     /// # Panics

@@ -1,6 +1,6 @@
 //! The real binary, end to end: the story, the commands, kill -9 and restart, wrong input, witnesses,
 //! and foul weather: a database that dies, a disk that is full, a mail server with moods, storms of
-//! kill -9, broken bytes at the socket.
+//! kill -9, broken bytes at the socket, hard weather over three nodes.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,12 +16,16 @@ mod broken_socket;
 mod browser;
 mod commands;
 mod dead_database;
+mod death;
 mod door;
 mod full_disk;
+mod hard_weather;
 mod killed;
 mod mail_server;
+mod nodes;
 mod program;
 mod refresh_killed;
+mod sequencer_killed;
 mod storm;
 mod story;
 mod witness;

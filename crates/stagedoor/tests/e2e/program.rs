@@ -154,6 +154,11 @@ impl Serving {
         self.child.wait().expect("gone").code()
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn is_gone(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_some()
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -201,7 +206,12 @@ impl Serving {
         self.try_curl(shop, args, path).unwrap_or_else(|why| panic!("{path}: {why}"))
     }
 
-    fn try_curl(&self, shop: &Shop, args: &[&str], path: &str) -> Result<(u16, String), String> {
+    pub(crate) fn try_curl(
+        &self,
+        shop: &Shop,
+        args: &[&str],
+        path: &str,
+    ) -> Result<(u16, String), String> {
         let port = self.door.rsplit_once(':').expect("a port").1;
         let certificate = shop.path().join("var/self-signed.crt");
         let output = Command::new("curl")

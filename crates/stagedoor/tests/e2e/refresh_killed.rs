@@ -4,11 +4,10 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use testkit::{Proxy, Way};
 
+use crate::death::Death;
 use crate::program::{Serving, Shop, stagedoor};
 
 /// Far more steps than a refresh has.
@@ -101,54 +100,19 @@ fn before_each_write_on_sqlite() {
     assert!(killed >= 5, "a commit takes more than {killed} steps");
 }
 
-/// Who dies, and when; counted on the connection that rotates the token.
-#[derive(Default)]
-struct Death {
-    process: u32,
-    step: Option<usize>,
-    connection: Option<u64>,
-}
-
-impl Death {
-    /// False where this message is the last thing that the program did not live to see.
-    fn look(&mut self, connection: u64, way: Way, message: &[u8]) -> bool {
-        const ROTATE: &[u8] = b"UPDATE identity_refresh";
-        let Some(step) = self.step else { return true };
-        if way == Way::ToServer && message.windows(ROTATE.len()).any(|part| part == ROTATE) {
-            self.connection = Some(connection);
-        }
-        if self.connection != Some(connection) {
-            return true;
-        }
-        if step > 0 {
-            self.step = Some(step - 1);
-            return true;
-        }
-        let kill = Command::new("kill").args(["-9", &self.process.to_string()]).status();
-        assert!(kill.unwrap().success());
-        *self = Self::default();
-        false
-    }
-}
-
 #[test]
 fn before_each_message_to_postgresql_and_back() {
     testkit::with_postgres(|url| {
         let place = url.split(['@', '/']).nth(3).unwrap();
-        let death = Arc::new(Mutex::new(Death::default()));
-        let looking = Arc::clone(&death);
-        let look = move |connection, way, message: &[u8]| {
-            looking.lock().unwrap().look(connection, way, message)
-        };
-        let proxy = Proxy::watching(place, Box::new(look));
+        let death = Death::default();
+        let proxy = death.on(place, b"UPDATE identity_refresh");
         let shop = shop(&["--database", &proxy.instead_of(url)]);
         let serve = || {
-            *death.lock().unwrap() = Death::default();
+            death.disarm();
             shop.serve()
         };
         let killed = die_everywhere(&shop, serve, |serving, step| {
-            let process = serving.id();
-            *death.lock().unwrap() = Death { process, step: Some(step), connection: None };
+            death.arm(serving.id(), step);
         });
         assert!(killed >= 5, "a transaction takes more than {killed} messages");
     });
