@@ -40,7 +40,7 @@ async fn main() -> Result<(), Failure> {
     let publisher = hub.publisher(PublisherId(1));
     let header_keys = HashMap::from([("shop".to_owned(), vec![7; 32].into())]);
     let running = Edge::start(Config {
-        listen: listen.parse()?,
+        listen: edge::Listen::At(listen.parse()?),
         tls: if rest.first().is_some_and(|word| word == "tls") { Some(tls()?) } else { None },
         trusted_proxies: Vec::new(),
         proxy_protocol: Vec::new(),

@@ -1,7 +1,7 @@
 //! What an edge is started with.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use kernel::{Clock, Entropy, Secret};
@@ -16,8 +16,8 @@ use crate::wire::UpstreamTls;
 
 /// Everything that an edge needs; the rest comes by the feed.
 pub struct Config {
-    /// Where it listens; port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// Where it listens.
+    pub listen: Listen,
     /// TLS; none: plain HTTP, for a place behind another proxy.
     pub tls: Option<Tls>,
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
@@ -46,11 +46,21 @@ pub struct Config {
     pub observations: Arc<Observations>,
     /// Who makes new session tokens; none: an expired token is a session that is not known.
     pub minter: Option<Arc<dyn Minter>>,
-    /// What answers our own paths.
+    /// What answers our own paths; where it cannot, its answer has [`crate::CoreGone`] in its
+    /// extensions.
     pub core: axum::Router,
     /// What makes the page of a refusal ([`crate::Shown`] in the extensions of a request for `/`);
     /// none: a page without style.
     pub pages: Option<axum::Router>,
+}
+
+/// Where an edge listens.
+#[derive(Debug)]
+pub enum Listen {
+    /// At an address; port 0 takes a free one.
+    At(SocketAddr),
+    /// On a listener that somebody with more rights has opened, and that outlives this edge.
+    On(TcpListener),
 }
 
 /// How TLS is spoken.

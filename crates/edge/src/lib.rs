@@ -55,10 +55,10 @@ pub mod websocket;
 mod wire;
 
 pub use bounds::Bounds;
-pub use config::{Config, ForwardAuth, Tls};
+pub use config::{Config, ForwardAuth, Listen, Tls};
 pub use error::{Error, Problem};
 pub use listener::{Edge, Running};
-pub use proxy::RawHead;
+pub use proxy::{CoreGone, RawHead};
 pub use refused::Shown;
 pub use session::Issuer;
 pub use tls::Certificates;

@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::Service as _;
 
 use crate::body::{AnswerBody, RequestBody};
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::connection::{Connection, introduced};
 use crate::error::Error;
 use crate::exchange::{Asked, ConnectionFacts, Exchange};
@@ -45,10 +45,7 @@ impl Edge {
     pub async fn start(config: Config) -> Result<Running, Error> {
         config.check()?;
         let acceptor = config.tls.as_ref().map(tls::server).transpose()?.map(TlsAcceptor::from);
-        let address = config.listen;
-        let listen = |source| Error::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let local = listener.local_addr().map_err(listen)?;
+        let (listener, local) = listen(config.listen).await?;
         let mut feed = config.hub.subscribe();
         let keys = config.header_keys.iter();
         let header_keys =
@@ -144,6 +141,22 @@ impl Drop for Running {
         self.inner.connections.kill();
         self.inner.stop.cancel();
     }
+}
+
+async fn listen(wanted: Listen) -> Result<(TcpListener, SocketAddr), Error> {
+    let (listener, address) = match wanted {
+        Listen::At(address) => (TcpListener::bind(address).await, address),
+        Listen::On(listener) => {
+            let address = listener.local_addr();
+            let ready =
+                listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+            (ready, address.unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))))
+        }
+    };
+    let failed = |source| Error::Listen { address, source };
+    let listener = listener.map_err(failed)?;
+    let local = listener.local_addr().map_err(failed)?;
+    Ok((listener, local))
 }
 
 async fn accept(edge: Arc<Inner>, listener: TcpListener, acceptor: Option<TlsAcceptor>) {

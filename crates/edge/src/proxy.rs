@@ -26,6 +26,10 @@ use crate::upstream::{FromUpstream, SendFault, Source, Upstream};
 #[derive(Clone, Debug)]
 pub struct RawHead(pub bytes::Bytes);
 
+/// In the extensions of an answer of our own paths: core did not answer, and this is not its word.
+#[derive(Clone, Copy, Debug)]
+pub struct CoreGone;
+
 /// Answers a request that has passed the stack.
 pub(crate) async fn pass_on(exchange: Box<Exchange>) -> Answer {
     match exchange.found.clone() {
@@ -39,9 +43,10 @@ pub(crate) async fn pass_on(exchange: Box<Exchange>) -> Answer {
     }
 }
 
-/// Our own paths answer in this process.
+/// Our own paths are answered by core, in this process or another.
 async fn own(mut exchange: Box<Exchange>) -> Answer {
     let facts = exchange.facts();
+    exchange.page = exchange.wants_page();
     let body = std::mem::replace(&mut exchange.body, RequestBody::none());
     let mut request = Request::new(axum::body::Body::new(body));
     *request.method_mut() = exchange.head.method.clone();
@@ -52,6 +57,10 @@ async fn own(mut exchange: Box<Exchange>) -> Answer {
     request.extensions_mut().insert(RawHead(std::mem::take(&mut exchange.record.raw)));
     let core = exchange.edge.core.clone();
     let Ok(response) = core.oneshot(request).await;
+    if response.extensions().get::<CoreGone>().is_some() {
+        let refused = Refused::new(503, "edge.core_gone", "This is not answered just now.");
+        return exchange.refuse(refused.retry_after(1));
+    }
     let (mut head, body) = response.into_parts();
     exchange.notes.apply(&mut head.headers);
     Response::from_parts(head, AnswerBody::core(body))

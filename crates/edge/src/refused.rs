@@ -22,7 +22,7 @@ pub struct Shown {
     /// The HTTP status.
     pub status: StatusCode,
     /// The stable code.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// What is wrong, for a person; no word of it comes from the request.
     pub detail: String,
     /// Names the request in the logs.
@@ -33,7 +33,7 @@ impl Shown {
     fn new(refused: &Refused, request: RequestId) -> Self {
         Self {
             status: refused.status(),
-            code: refused.code,
+            code: Cow::Borrowed(refused.code),
             detail: refused.detail.to_string(),
             request,
         }

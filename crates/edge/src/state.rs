@@ -268,8 +268,8 @@ impl Inner {
                 let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
                 positions.insert(message.position.publisher, message.position.number);
             }
-            Update::Heartbeat(at) => {
-                self.hear(at);
+            Update::Heartbeat(message) => {
+                self.hear(message.at);
                 self.forget(now);
             }
         }

@@ -1,17 +1,23 @@
 //! The certificate files: what the door shows, renewed while it runs, and what it shows to and asks
 //! of upstreams.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use edge::{Certificates, UpstreamTls};
 use kernel::Secret;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{CertificateConfig, Config, UpstreamTlsConfig};
+use crate::handed::Handed;
 
 /// A chain and its key as they stand in their files.
-type Text = (Vec<u8>, Secret<Vec<u8>>);
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Text {
+    chain: String,
+    key: Handed,
+}
 
 /// One chain with its key, and the section that names both.
 #[derive(Clone, Debug)]
@@ -24,7 +30,8 @@ struct Pair {
 impl Pair {
     fn read(&self) -> anyhow::Result<Text> {
         let chain = read(&self.chain, &format!("{}: cert_file", self.section))?;
-        Ok((chain, Secret::new(read(&self.key, &format!("{}: key_file", self.section))?)))
+        let key = Handed(Secret::new(read(&self.key, &format!("{}: key_file", self.section))?));
+        Ok(Text { chain, key })
     }
 }
 
@@ -33,9 +40,9 @@ impl Pair {
 pub(crate) struct Shown {
     pub certificates: Certificates,
     pairs: Vec<Pair>,
-    /// The chains as they were read last. A renewed certificate is another chain, so keys are read
+    /// The files as they were read last. A renewed certificate is another chain, so keys are read
     /// only then.
-    chains: Vec<Vec<u8>>,
+    texts: Vec<Text>,
 }
 
 impl Shown {
@@ -59,16 +66,19 @@ impl Shown {
             .collect();
         let mut texts = Vec::with_capacity(pairs.len());
         for pair in &pairs {
-            let (chain, key) = pair.read()?;
+            let text = pair.read()?;
             // Each alone first: a mistake is told with its file.
-            Certificates::from_pem(&[(&chain, key.expose())]).with_context(|| {
+            open(std::slice::from_ref(&text)).with_context(|| {
                 format!("{}: {} and {}", pair.section, pair.chain.display(), pair.key.display())
             })?;
-            texts.push((chain, key));
+            texts.push(text);
         }
-        let certificates = Certificates::from_pem(&as_slices(&texts))?;
-        let chains = texts.into_iter().map(|(chain, _)| chain).collect();
-        Ok(Self { certificates, pairs, chains })
+        Ok(Self { certificates: open(&texts)?, pairs, texts })
+    }
+
+    /// The chains and keys in force, for a door in another process.
+    pub(crate) fn texts(&self) -> &[Text] {
+        &self.texts
     }
 
     /// Puts the files' certificates in force where a chain has changed; whether one had.
@@ -80,14 +90,24 @@ impl Shown {
         for pair in &self.pairs {
             chains.push(read(&pair.chain, &format!("{}: cert_file", pair.section))?);
         }
-        if chains == self.chains {
+        if self.texts.iter().map(|text| &text.chain).eq(&chains) {
             return Ok(false);
         }
         let texts = self.pairs.iter().map(Pair::read).collect::<anyhow::Result<Vec<_>>>()?;
-        self.certificates.replace(&as_slices(&texts))?;
-        self.chains = texts.into_iter().map(|(chain, _)| chain).collect();
+        replace(&self.certificates, &texts)?;
+        self.texts = texts;
         Ok(true)
     }
+}
+
+/// The certificates of these texts.
+pub(crate) fn open(texts: &[Text]) -> anyhow::Result<Certificates> {
+    Ok(Certificates::from_pem(&as_slices(texts))?)
+}
+
+/// Puts those of these texts in force instead.
+pub(crate) fn replace(certificates: &Certificates, texts: &[Text]) -> anyhow::Result<()> {
+    Ok(certificates.replace(&as_slices(texts))?)
 }
 
 /// Whether the files that a configuration names can be used.
@@ -95,44 +115,66 @@ pub(crate) fn check(config: &Config, base: &Path) -> anyhow::Result<()> {
     if config.tls.cert_file.is_some() {
         Shown::load(config, base, (PathBuf::new(), PathBuf::new()))?;
     }
-    upstream_tls(config, base).map(drop)
+    upstream_tls(&upstream_texts(config, base)?).map(drop)
 }
 
 fn as_slices(texts: &[Text]) -> Vec<(&[u8], &[u8])> {
-    texts.iter().map(|(chain, key)| (chain.as_slice(), key.expose().as_slice())).collect()
+    texts.iter().map(|text| (text.chain.as_bytes(), text.key.expose().as_bytes())).collect()
 }
 
-/// The TLS settings of `[[upstream_tls]]`, by id.
-pub(crate) fn upstream_tls(
+/// The files of one `[[upstream_tls]]`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct UpstreamText {
+    authorities: Option<String>,
+    chain: Option<String>,
+    key: Option<Handed>,
+}
+
+/// The files of all `[[upstream_tls]]`, by id.
+pub(crate) fn upstream_texts(
     config: &Config,
     base: &Path,
-) -> anyhow::Result<HashMap<String, UpstreamTls>> {
-    let mut all = HashMap::new();
-    for settings in &config.upstream_tls {
-        all.insert(settings.id.clone(), one(base, settings)?);
-    }
-    Ok(all)
+) -> anyhow::Result<BTreeMap<String, UpstreamText>> {
+    let text = |settings: &UpstreamTlsConfig| Ok((settings.id.clone(), text(base, settings)?));
+    config.upstream_tls.iter().map(text).collect()
 }
 
-fn one(base: &Path, settings: &UpstreamTlsConfig) -> anyhow::Result<UpstreamTls> {
-    let section = format!("[[upstream_tls]] \"{}\"", settings.id);
+fn text(base: &Path, settings: &UpstreamTlsConfig) -> anyhow::Result<UpstreamText> {
+    let section = section(&settings.id);
     let file = |file: &Option<PathBuf>, key: &str| {
         let file = file.as_ref().map(|file| read(&base.join(file), &format!("{section}: {key}")));
         file.transpose()
     };
-    let authorities = file(&settings.ca_file, "ca_file")?;
-    let chain = file(&settings.cert_file, "cert_file")?;
-    let key = file(&settings.key_file, "key_file")?.map(Secret::new);
-    let identity = match (&chain, &key) {
-        (Some(chain), Some(key)) => Some((chain.as_slice(), key.expose().as_slice())),
-        (None | Some(_), _) => None,
-    };
-    UpstreamTls::new(authorities.as_deref(), identity).context(section)
+    Ok(UpstreamText {
+        authorities: file(&settings.ca_file, "ca_file")?,
+        chain: file(&settings.cert_file, "cert_file")?,
+        key: file(&settings.key_file, "key_file")?.map(|key| Handed(Secret::new(key))),
+    })
 }
 
-fn read(file: &Path, key: &str) -> anyhow::Result<Vec<u8>> {
+/// The TLS settings of `[[upstream_tls]]`, by id.
+pub(crate) fn upstream_tls(
+    texts: &BTreeMap<String, UpstreamText>,
+) -> anyhow::Result<HashMap<String, UpstreamTls>> {
+    let one = |(id, text): (&String, &UpstreamText)| {
+        let identity = match (&text.chain, &text.key) {
+            (Some(chain), Some(key)) => Some((chain.as_bytes(), key.expose().as_bytes())),
+            (None | Some(_), _) => None,
+        };
+        let authorities = text.authorities.as_deref().map(str::as_bytes);
+        let tls = UpstreamTls::new(authorities, identity).with_context(|| section(id))?;
+        Ok((id.clone(), tls))
+    };
+    texts.iter().map(one).collect()
+}
+
+fn section(id: &str) -> String {
+    format!("[[upstream_tls]] \"{id}\"")
+}
+
+fn read(file: &Path, key: &str) -> anyhow::Result<String> {
     let named = || format!("{key}: {} cannot be read: name a file that can", file.display());
-    std::fs::read(file).with_context(named)
+    std::fs::read_to_string(file).with_context(named)
 }
 
 #[cfg(test)]
@@ -191,10 +233,12 @@ mod tests {
         let error = load(dir.path(), &strange).unwrap_err();
         assert!(format!("{error:#}").contains("c.key"), "{error:#}");
         let upstream = "[[upstream_tls]]\nid = \"inside\"\nca_file = \"a.key\"\n";
-        let error = upstream_tls(&toml::from_str(upstream).unwrap(), dir.path()).unwrap_err();
+        let opened =
+            |text: &str| upstream_tls(&upstream_texts(&toml::from_str(text).unwrap(), dir.path())?);
+        let error = opened(upstream).unwrap_err();
         let text = format!("{error:#}");
         assert!(text.contains("[[upstream_tls]] \"inside\""), "{text}");
         let right = "[[upstream_tls]]\nid = \"inside\"\nca_file = \"a.crt\"\n";
-        assert_eq!(upstream_tls(&toml::from_str(right).unwrap(), dir.path()).unwrap().len(), 1);
+        assert_eq!(opened(right).unwrap().len(), 1);
     }
 }

@@ -59,6 +59,12 @@ pub(crate) enum Command {
     /// tlog-witness). Run it on a machine that does not run the log.
     #[command(subcommand)]
     Witness(WitnessCommand),
+    /// One process of `serve`, started by it.
+    #[command(hide = true)]
+    Process {
+        /// Which.
+        kind: crate::processes::Kind,
+    },
     /// Documents that are made from the program: the event catalogue, the API.
     #[command(subcommand)]
     Docs(DocsCommand),

@@ -6,13 +6,16 @@ mod cli;
 mod command;
 mod config;
 mod demo;
+mod door;
 #[cfg(test)]
 mod doors;
 mod events;
+mod handed;
 mod house;
 mod log_http;
 mod node;
 mod out;
+mod processes;
 mod refused;
 mod rooms;
 #[cfg(test)]
@@ -25,6 +28,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = cli::parse();
     out::set(cli.json, cli.quiet);
+    if let cli::Command::Process { kind } = cli.command {
+        return processes::run(kind);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

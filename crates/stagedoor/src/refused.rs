@@ -33,7 +33,7 @@ mod tests {
         let (house, _dir) = crate::demo::throw_away().await.unwrap();
         let shown = edge::Shown {
             status: StatusCode::BAD_GATEWAY,
-            code: "edge.upstream_gone",
+            code: "edge.upstream_gone".into(),
             detail: "The shop cannot be reached.".to_owned(),
             request: house.operator_ctx().request,
         };

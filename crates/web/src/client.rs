@@ -4,10 +4,11 @@
 use std::net::IpAddr;
 
 use kernel::{Limits, Origin};
+use serde::{Deserialize, Serialize};
 
 /// The facts of one client connection, set by the edge or the console's listener as a request
 /// extension.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientFacts {
     /// The client's address, behind trusted proxies.
     pub address: IpAddr,

@@ -652,15 +652,16 @@ impl Publisher {
     }
 }
 
-/// What a subscriber is told next.
-#[derive(Clone, Debug)]
+/// What a subscriber is told next; also a line of the feed between two processes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Update {
     /// Forget everything and start from this: the first thing, and after each gap.
     Snapshot(Box<Snapshot>),
     /// One change.
-    Delta(Arc<Message>),
+    Delta(#[serde(with = "shared")] Arc<Message>),
     /// Nothing new, and the source lives.
-    Heartbeat(Timestamp),
+    Heartbeat(#[serde(with = "shared")] Arc<Message>),
 }
 
 /// One subscriber's place on the feed.
@@ -690,7 +691,7 @@ impl Subscription {
                 Place::Seen => {}
                 Place::Gap => return Some(self.reload()),
                 Place::Next if message.delta.is_some() => return Some(Update::Delta(message)),
-                Place::Next => return Some(Update::Heartbeat(message.at)),
+                Place::Next => return Some(Update::Heartbeat(message)),
             }
         }
     }
@@ -798,6 +799,25 @@ impl Observations {
         }
     }
 
+    /// Adds what another process counted, within the same bounds.
+    pub fn add(&self, observed: Observed) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.dropped = held.dropped.saturating_add(observed.dropped);
+        for Observation { client, rule, second, count } in observed.seen {
+            let key = (client, Arc::from(rule), second);
+            let full = held.counts.len() >= self.keys_max;
+            if let Some(known) = held.counts.get_mut(&key) {
+                *known = known.saturating_add(count);
+            } else if full {
+                held.dropped = held.dropped.saturating_add(count);
+            } else {
+                held.counts.insert(key, count);
+            }
+        }
+        drop(held);
+        self.ready.notify_one();
+    }
+
     /// Takes everything.
     pub fn take(&self) -> Observed {
         let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
@@ -831,7 +851,7 @@ pub trait Minter: Send + Sync {
 }
 
 /// A new session token.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Minted {
     /// The token, as the cookie carries it.
     pub token: String,

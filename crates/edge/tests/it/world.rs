@@ -151,7 +151,7 @@ impl World {
         let certificates =
             Certificates::from_pem(&[(made.cert.pem().as_bytes(), key.as_bytes())]).unwrap();
         let edge = Edge::start(Config {
-            listen: "127.0.0.1:0".parse().unwrap(),
+            listen: edge::Listen::At("127.0.0.1:0".parse().unwrap()),
             tls: wish.tls.then(|| Tls { certificates: certificates.clone(), tls12: false }),
             trusted_proxies: wish.trusted.iter().map(|net| net.parse().unwrap()).collect(),
             proxy_protocol: wish.proxy_protocol.iter().map(|net| net.parse().unwrap()).collect(),

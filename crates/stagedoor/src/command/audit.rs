@@ -9,7 +9,7 @@ use merkle::note::Note;
 use merkle::{Checkpoint, Policy, SignedCheckpoint, TlogProof, Verified, VerifyKey, key_change};
 
 use crate::cli::{AuditCommand, Verify};
-use crate::config::load;
+use crate::command::act;
 use crate::house::House;
 use crate::out;
 
@@ -25,7 +25,7 @@ pub(crate) async fn run(file: &Path, command: AuditCommand) -> anyhow::Result<Ex
     {
         return offline(verify);
     }
-    let house = House::open(load(file)?).await?;
+    let house = House::open(act(file)?).await?;
     match command {
         AuditCommand::Verify(verify) => return live(&house, &verify).await,
         AuditCommand::Prove { event, dir } => prove(&house, &event, &dir).await?,

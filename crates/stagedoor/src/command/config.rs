@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::cli::ConfigCommand;
+use crate::command::act;
 use crate::config::{load, schema};
 use crate::house::House;
 use crate::{certificates, out};
@@ -25,11 +26,11 @@ pub(crate) async fn run(file: &Path, command: ConfigCommand) -> anyhow::Result<(
             out::print(&serde_json::to_string_pretty(&schema()?)?);
             Ok(())
         }
-        ConfigCommand::Plan => plan(&House::open(load(file)?).await?).await,
-        ConfigCommand::Apply { base } => apply(&House::open(load(file)?).await?, base).await,
-        ConfigCommand::History => history(&House::open(load(file)?).await?).await,
+        ConfigCommand::Plan => plan(&House::open(act(file)?).await?).await,
+        ConfigCommand::Apply { base } => apply(&House::open(act(file)?).await?, base).await,
+        ConfigCommand::History => history(&House::open(act(file)?).await?).await,
         ConfigCommand::RollBack { revision } => {
-            let house = House::open(load(file)?).await?;
+            let house = House::open(act(file)?).await?;
             let applied = house.access.roll_back(&house.operator_ctx(), revision).await?;
             tell(&applied);
             house.close().await

@@ -8,7 +8,7 @@ use store::Backend;
 use crate::config::{Loaded, Mode, RootKind, load};
 use crate::house::House;
 use crate::rooms::rooms;
-use crate::{certificates, out};
+use crate::{certificates, out, processes};
 
 /// One thing that was looked at.
 struct Finding {
@@ -94,6 +94,7 @@ fn look_at_files(loaded: &Loaded) -> Vec<Finding> {
         Err(error) => findings.push(fault("keys and data apart", error.to_string())),
     }
     findings.push(look_at_modes(loaded));
+    findings.push(look_at_processes(loaded));
     if loaded.config.shows_mails_to_the_world() {
         findings.push(warning(
             "mails",
@@ -113,6 +114,26 @@ fn look_at_files(loaded: &Loaded) -> Vec<Finding> {
         Err(error) => fault("certificate files", format!("{error:#}")),
     });
     findings
+}
+
+/// Who runs as whom, and what that does not promise here.
+fn look_at_processes(loaded: &Loaded) -> Finding {
+    const WHAT: &str = "separate processes";
+    let config = &loaded.config.processes;
+    if !config.separate {
+        let mend = "the door and the data are one process: set separate = true in [processes]";
+        return warning(WHAT, mend);
+    }
+    if let Err(error) = processes::check(loaded) {
+        return fault(WHAT, format!("{error:#}"));
+    }
+    let users = processes::Kind::ALL.map(|kind| match kind.user(config) {
+        "" => format!("{} as whoever serves", kind.name()),
+        user => format!("{} as {user}", kind.name()),
+    });
+    let off = processes::promises_off(&loaded.config).into_iter().chain(processes::kernel_lacks());
+    let off: Vec<String> = off.collect();
+    warning(WHAT, format!("{}; promises off: {}", users.join(", "), off.join("; ")))
 }
 
 /// Whether what only this program should read is closed to others on this host.

@@ -6,18 +6,20 @@ mod docs;
 mod doctor;
 pub(crate) mod init;
 mod key;
-mod migrate;
+pub(crate) mod migrate;
 pub(crate) mod serve;
 mod service;
 mod user;
 mod witness;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
-use crate::config::load;
+use crate::config::{Loaded, load};
 use crate::demo;
 use crate::house::House;
+use crate::processes::users::become_core;
 
 /// Runs the command.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -26,17 +28,26 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(demo) => return demo::run(demo).await,
         Command::Init(init) => init::run(file, init).await?,
         Command::Serve(serve) => serve::run(load(file)?, serve.migrate).await?,
-        Command::Migrate { dry_run } => migrate::run(&load(file)?, dry_run).await?,
+        Command::Migrate { dry_run } => migrate::run(&act(file)?, dry_run).await?,
         Command::Config(command) => config::run(file, command).await?,
         Command::Doctor => return doctor::run(file).await,
         Command::Audit(command) => return audit::run(file, command).await,
-        Command::Key(command) => key::run(&House::open(load(file)?).await?, command).await?,
-        Command::User(command) => user::run(&House::open(load(file)?).await?, command).await?,
+        Command::Key(command) => key::run(&House::open(act(file)?).await?, command).await?,
+        Command::User(command) => user::run(&House::open(act(file)?).await?, command).await?,
         Command::Service(command) => {
-            service::run(&House::open(load(file)?).await?, command).await?;
+            service::run(&House::open(act(file)?).await?, command).await?;
         }
+        // Ended before the runtime began.
+        Command::Process { .. } => {}
         Command::Witness(command) => witness::run(command).await?,
         Command::Docs(command) => docs::run(&command).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration of a command that acts in the house, as the user whose the house is.
+pub(crate) fn act(file: &Path) -> anyhow::Result<Loaded> {
+    let loaded = load(file)?;
+    become_core(&loaded.config)?;
+    Ok(loaded)
 }

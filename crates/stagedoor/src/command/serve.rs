@@ -1,44 +1,41 @@
-//! `serve`: opens the door and the console, runs until it is told to stop, ends in order.
+//! `serve`: opens the door and the console, runs until it is told to stop, ends in order. In one
+//! process here; in separate ones by `processes`.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use edge::{Bounds, Certificates, Edge, Issuer, Running, Tls};
-use kernel::Secret;
+use edge::{Listen, Running};
 use tokio::sync::Notify;
 use tracing_subscriber::EnvFilter;
-use web::feed::{Hub, Observations, RouteTable, Snapshot};
+use web::feed::Observations;
 
 use crate::certificates::Shown;
-use crate::config::{Loaded, LogConfig, LogFormat, read_secret};
+use crate::config::{Config, Loaded, LogConfig, LogFormat};
+use crate::door::{self, Behind, DoorSettings, Shared};
 use crate::house::House;
 use crate::tasks::Tasks;
-use crate::{certificates, out, refused};
+use crate::{out, processes, refused};
 
 /// Serves until SIGTERM or Ctrl-C.
 pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
     start_log(&loaded.config.log)?;
+    if loaded.config.processes.separate {
+        return processes::supervise(loaded, migrate).await;
+    }
     if migrate {
         super::migrate::run(&loaded, false).await?;
     }
     let house = Arc::new(House::open(loaded).await?);
-    for promise in promises_off(&house) {
+    let one = "edge, core and keyholder run in one process: who takes over the door's process has \
+               its keys";
+    for promise in std::iter::once(one).chain(promises_off(&house.config)) {
         tracing::warn!("promise off: {promise}");
     }
     let served = Served::start(Arc::clone(&house)).await?;
-    out::say(format!(
-        "{} is open at https://{} · console at https://{}/console",
-        house.config.shop.name,
-        served.door.local_addr(),
-        served.console.local_addr()
-    ));
-    out::json(&serde_json::json!({
-        "door": served.door.local_addr().to_string(),
-        "console": served.console.local_addr().to_string(),
-    }));
+    announce(&house.config, served.door.local_addr(), served.console.local_addr());
     tokio::select! {
         () = told_to_stop() => {}
         () = renew_at_hangup(&served.renewal) => {}
@@ -48,26 +45,31 @@ pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
     served.stop().await
 }
 
-/// What an installation of one process does not promise (docs/modes.md).
-fn promises_off(house: &House) -> Vec<&'static str> {
-    let mut off = vec![
-        "edge, core and keyholder run in one process: who takes over the door's process has its keys",
-    ];
-    if house.config.witness.is_empty() {
+/// Says where the doors are.
+pub(crate) fn announce(config: &Config, door: SocketAddr, console: SocketAddr) {
+    let name = &config.shop.name;
+    out::say(format!("{name} is open at https://{door} · console at https://{console}/console"));
+    out::json(&serde_json::json!({ "door": door.to_string(), "console": console.to_string() }));
+}
+
+/// What an installation does not promise, however many processes it has (docs/modes.md).
+pub(crate) fn promises_off(config: &Config) -> Vec<&'static str> {
+    let mut off = Vec::new();
+    if config.witness.is_empty() {
         off.push(
             "no outside witness signs the log: add a [[witness]], or keep `stagedoor audit \
              checkpoint` elsewhere",
         );
     }
-    if house.config.root.kind == crate::config::RootKind::KeyFile {
+    if config.root.kind == crate::config::RootKind::KeyFile {
         off.push("the root key stands in a file in the clear");
     }
-    if house.config.shows_mails_to_the_world() {
+    if config.shows_mails_to_the_world() {
         off.push(
             "whoever reaches the door reads all mails at /auth/dev/outbox and owns every account",
         );
     }
-    if house.config.data.keys_dir.is_none() {
+    if config.data.keys_dir.is_none() {
         off.push("keys and data lie in one folder: whoever copies it has both");
     }
     off
@@ -86,20 +88,22 @@ pub(crate) struct Served {
 impl Served {
     /// Loads the feed, starts the tasks, then listens.
     pub(crate) async fn start(house: Arc<House>) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            house.node.take()?,
-            "another program serves as node {} from the folder {}: stop it first",
-            house.config.data.node,
-            house.base.join(&house.config.data.dir).display()
-        );
-        house.tell_key_changes().await?;
-        house.load_feed().await?;
-        let observations = Arc::new(Observations::new(house.config.bounds.observations_max));
-        let tasks = Tasks::start(&house, &observations)?;
-        let shown = certificates(&house)?;
-        let certificates = shown.certificates.clone();
-        let door = start_door(&house, certificates.clone(), Arc::clone(&observations)).await?;
-        let console = start_console(&house, certificates, observations).await?;
+        let (tasks, observations) = start_core(&house).await?;
+        let (config, base) = (&house.config, house.base.as_path());
+        let settings = DoorSettings::read(config, base)?;
+        let shown = certificates(config, base)?;
+        let shared = Shared {
+            certificates: shown.certificates.clone(),
+            clock: Arc::clone(&house.clock),
+            entropy: Arc::clone(&house.entropy),
+            observations,
+        };
+        let behind =
+            (behind_shop(&house)?, house.hub.clone(), Arc::new(house.identity.clone()) as _);
+        let door = door::open_shop(&settings, Listen::At(config.listen.public), &shared, behind);
+        let door = door.await?;
+        let (listen, behind) = (Listen::At(config.listen.console), behind_console(&house)?);
+        let console = door::open_console(&settings, listen, &shared, behind).await?;
         // The door holds sensitive routes closed until it has heard that the source answers.
         house.publisher.beat();
         let renewal = Arc::new(Notify::new());
@@ -116,82 +120,32 @@ impl Served {
     }
 }
 
-async fn start_door(
-    house: &Arc<House>,
-    certificates: Certificates,
-    observations: Arc<Observations>,
-) -> anyhow::Result<Running> {
-    let config = &house.config;
-    let assembled = house.door_routes()?;
-    let core = web::serve_stack(assembled.router, house.shop_app());
-    let tls12 = config.tls.tls12;
-    let tls = (!config.listen.plain).then_some(Tls { certificates, tls12 });
-    let forward_auth = config.forward_auth.as_ref().map(|forward| {
-        let secret = forward.secret_file.as_ref();
-        let secret = secret.map(|file| read_secret(&house.base.join(file))).transpose()?;
-        Ok::<_, anyhow::Error>(edge::ForwardAuth {
-            path: forward.path.clone(),
-            proxies: forward.proxies.clone(),
-            secret: secret.map(|secret| Secret::new(secret.expose().as_bytes().to_vec())),
-        })
-    });
-    let edge = edge::Config {
-        listen: config.listen.public,
-        tls,
-        trusted_proxies: config.proxies.trusted.clone(),
-        proxy_protocol: config.proxies.proxy_protocol.clone(),
-        upstream_tls: certificates::upstream_tls(config, &house.base)?,
-        bounds: config.bounds,
-        issuer: issuer(house),
-        header_keys: header_keys(house)?,
-        forward_auth: forward_auth.transpose()?,
-        sign_in_path: "/auth/sign-in".to_owned(),
-        clock: Arc::clone(&house.clock),
-        entropy: Arc::clone(&house.entropy),
-        hub: house.hub.clone(),
-        observations,
-        minter: Some(Arc::new(house.identity.clone())),
-        core,
-        pages: Some(refused::pages(house.shop_app())),
-    };
-    Ok(Edge::start(edge).await?)
+/// Makes this program the node, loads the feed and starts what runs beside the requests.
+pub(crate) async fn start_core(house: &Arc<House>) -> anyhow::Result<(Tasks, Arc<Observations>)> {
+    anyhow::ensure!(
+        house.node.take()?,
+        "another program serves as node {} from the folder {}: stop it first",
+        house.config.data.node,
+        house.base.join(&house.config.data.dir).display()
+    );
+    house.tell_key_changes().await?;
+    house.load_feed().await?;
+    let observations = Arc::new(Observations::new(house.config.bounds.observations_max));
+    let tasks = Tasks::start(house, &observations)?;
+    Ok((tasks, observations))
 }
 
-/// The console stands behind a door of its own: the same hygiene, bounds and TLS, but nothing
-/// there leads to the shop.
-async fn start_console(
-    house: &Arc<House>,
-    certificates: Certificates,
-    observations: Arc<Observations>,
-) -> anyhow::Result<Running> {
-    let config = &house.config;
-    let address = config.listen.console;
-    let app = house.console_app(&format!("https://{}", shown(address)));
-    let pages = Some(refused::pages(app.clone()));
-    let core = web::serve_stack(house.console_routes()?.router, app);
-    let own = ["/console", "/assets", "/v1"].map(str::to_owned).to_vec();
-    let table = RouteTable { own_prefixes: own, ..RouteTable::default() };
-    let snapshot = Snapshot::new(Arc::new(table), Arc::default());
-    let edge = edge::Config {
-        listen: address,
-        tls: Some(Tls { certificates, tls12: false }),
-        trusted_proxies: Vec::new(),
-        proxy_protocol: Vec::new(),
-        upstream_tls: HashMap::new(),
-        bounds: Bounds { connections_max: 256, ..config.bounds },
-        issuer: issuer(house),
-        header_keys: HashMap::new(),
-        forward_auth: None,
-        sign_in_path: "/console/sign-in".to_owned(),
-        clock: Arc::clone(&house.clock),
-        entropy: Arc::clone(&house.entropy),
-        hub: Hub::new(Arc::clone(&house.clock), snapshot),
-        observations,
-        minter: None,
-        core,
-        pages,
-    };
-    Ok(Edge::start(edge).await?)
+/// What answers behind the shop's door.
+pub(crate) fn behind_shop(house: &House) -> anyhow::Result<Behind> {
+    let core = web::serve_stack(house.door_routes()?.router, house.shop_app());
+    Ok(Behind { core, pages: refused::pages(house.shop_app()) })
+}
+
+/// What answers behind the console's door.
+pub(crate) fn behind_console(house: &House) -> anyhow::Result<Behind> {
+    let app = house.console_app(&format!("https://{}", shown(house.config.listen.console)));
+    let core = web::serve_stack(house.console_routes()?.router, app.clone());
+    Ok(Behind { core, pages: refused::pages(app) })
 }
 
 /// How a browser writes the address: a listener on every address is reached as localhost.
@@ -202,25 +156,8 @@ fn shown(address: SocketAddr) -> String {
     address.to_string()
 }
 
-fn issuer(house: &House) -> Issuer {
-    Issuer {
-        issuer: house.config.shop.public_url.trim_end_matches('/').to_owned(),
-        audience: house.config.identity.token.audience.clone(),
-    }
-}
-
-fn header_keys(house: &House) -> anyhow::Result<HashMap<String, Secret<Vec<u8>>>> {
-    let mut keys = HashMap::new();
-    for key in &house.config.header_key {
-        let secret = read_secret(&house.base.join(&key.file))?;
-        keys.insert(key.id.clone(), Secret::new(secret.expose().as_bytes().to_vec()));
-    }
-    Ok(keys)
-}
-
 /// The configured certificates, or a self-signed one that is made once.
-fn certificates(house: &House) -> anyhow::Result<Shown> {
-    let (config, base) = (&house.config, house.base.as_path());
+pub(crate) fn certificates(config: &Config, base: &Path) -> anyhow::Result<Shown> {
     let dir = base.join(&config.data.dir);
     let made = (dir.join("self-signed.crt"), dir.join("self-signed.key"));
     if config.tls.cert_file.is_none() && !made.1.exists() {
@@ -228,7 +165,11 @@ fn certificates(house: &House) -> anyhow::Result<Shown> {
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
         let names = vec![host.to_owned(), "localhost".to_owned(), "127.0.0.1".to_owned()];
         let pair = rcgen::generate_simple_self_signed(names)?;
-        std::fs::write(&made.0, pair.cert.pem())?;
+        // Neither is written through a link that somebody with fewer rights has left there.
+        if made.0.exists() {
+            std::fs::remove_file(&made.0)?;
+        }
+        super::init::write_private(&made.0, pair.cert.pem().as_bytes())?;
         super::init::write_private(&made.1, pair.signing_key.serialize_pem().as_bytes())?;
     }
     Shown::load(config, base, made)
@@ -261,7 +202,7 @@ pub(crate) async fn told_to_stop() {
 }
 
 /// Looks at the certificate files at each SIGHUP; for ever.
-async fn renew_at_hangup(renewal: &Notify) {
+pub(crate) async fn renew_at_hangup(renewal: &Notify) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return std::future::pending().await };
     loop {

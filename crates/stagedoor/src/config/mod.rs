@@ -12,8 +12,8 @@ use anyhow::Context as _;
 use kernel::Secret;
 
 pub(crate) use parts::{
-    CertificateConfig, Config, HeaderKeyConfig, LogConfig, LogFormat, Mode, RootKind,
-    UpstreamTlsConfig,
+    CertificateConfig, Config, HeaderKeyConfig, LogConfig, LogFormat, Mode, ProcessesConfig,
+    RootKind, UpstreamTlsConfig,
 };
 pub(crate) use reference::annotate;
 pub(crate) use schema::schema;

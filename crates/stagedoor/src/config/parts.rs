@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub forward_auth: Option<ForwardAuthConfig>,
     /// Sizes, counts and times of the door. Restart.
     pub bounds: edge::Bounds,
+    /// Separate processes, each as a user of its own. Restart.
+    pub processes: ProcessesConfig,
     /// The program's own log. Restart.
     pub log: LogConfig,
     /// What strangers are shown of the audit log. Restart.
@@ -290,6 +292,20 @@ pub(crate) struct WitnessConfig {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub ca_file: Option<PathBuf>,
+}
+
+/// `[processes]`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ProcessesConfig {
+    /// Whether `serve` runs the door and what is behind it as separate processes. Default false.
+    pub separate: bool,
+    /// Whom the edge's process runs as, where `serve` is started by root: a user's name or number.
+    /// It needs no file and no group. Default: the user that serves.
+    pub edge_user: String,
+    /// Whom core's process runs as: the owner of `data.dir` and `data.keys_dir`. Commands that root
+    /// gives run as this user too. Default: the user that serves.
+    pub core_user: String,
 }
 
 /// `[log]`.

@@ -76,7 +76,7 @@ pub(crate) async fn serve(opening: Opening) -> anyhow::Result<Running> {
         ..Bounds::default()
     };
     let config = edge::Config {
-        listen,
+        listen: edge::Listen::At(listen),
         tls: certificates.map(|certificates| Tls { certificates, tls12: false }),
         trusted_proxies: Vec::new(),
         proxy_protocol: Vec::new(),

@@ -1,0 +1,110 @@
+//! The edge's process: both doors, and nothing behind them. It has no configuration file, no
+//! database, no user's rights but its own; what it answers with comes from core over the line.
+
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::edge::{Certificates, Listen};
+use kernel::{SystemClock, SystemEntropy};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use web::feed::{Hub, Observations, Snapshot};
+
+use super::calls::{Core, Door};
+use super::child::{Heard, Supervisor, next, runtime};
+use super::follow;
+use super::line::Dialer;
+use super::sandbox::{self, Needs};
+use super::settings::{EdgeSettings, Told};
+use super::syscalls::Calls;
+use crate::certificates;
+use crate::command::serve::start_log;
+use crate::door::{self, Shared};
+
+/// Runs until the supervisor says so, or is gone.
+pub(super) fn run(
+    settings: EdgeSettings,
+    descriptors: Vec<OwnedFd>,
+    supervisor: Supervisor,
+) -> anyhow::Result<()> {
+    let off = sandbox::enter(&Needs {
+        reads: sandbox::name_look_up(),
+        writes: Vec::new(),
+        closed_ports: Some(settings.closed_ports.clone()),
+        calls: Calls::Edge,
+    })?;
+    start_log(&settings.log)?;
+    runtime()?.block_on(serve(settings, descriptors, supervisor, off))
+}
+
+async fn serve(
+    settings: EdgeSettings,
+    descriptors: Vec<OwnedFd>,
+    supervisor: Supervisor,
+    off: Vec<String>,
+) -> anyhow::Result<()> {
+    let mut heard = supervisor.hear()?;
+    let mut came = descriptors.into_iter();
+    let shop = TcpListener::from(next(&mut came)?);
+    let console = TcpListener::from(next(&mut came)?);
+    let dialer = Dialer::new(next(&mut came)?)?;
+    let core = Core::new(dialer.clone());
+    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+    let hub = Hub::new(Arc::clone(&clock) as _, Snapshot::default());
+    let observations = Arc::new(Observations::new(settings.door.bounds.observations_max));
+    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+    let loaded = Arc::new(Notify::new());
+    let feed = follow::feed(core.clone(), hub.clone(), Arc::clone(&loaded));
+    tracker.spawn(stop.clone().run_until_cancelled_owned(feed));
+    let seen = follow::observations(core.clone(), Arc::clone(&observations));
+    tracker.spawn(stop.clone().run_until_cancelled_owned(seen));
+    let certificates = certificates::open(&settings.certificates)?;
+    let shared = Shared { certificates: certificates.clone(), clock, entropy, observations };
+    let told = Obeys { dialer, certificates };
+    // Nothing is answered from an empty table: connections wait at the listeners meanwhile.
+    while tokio::select! {
+        () = loaded.notified() => false,
+        said = heard.recv() => if told.obey(said)? { true } else { return Ok(()) },
+    } {}
+    let behind = (core.behind(Door::Shop), hub, Arc::new(core.clone()) as _);
+    let shop = door::open_shop(&settings.door, Listen::On(shop), &shared, behind).await?;
+    let behind = core.behind(Door::Console);
+    let console = door::open_console(&settings.door, Listen::On(console), &shared, behind).await?;
+    supervisor.ready(off)?;
+    while told.obey(heard.recv().await)? {}
+    let deadline = Duration::from_millis(settings.drain_ms);
+    tokio::join!(shop.drain(deadline), console.drain(Duration::from_secs(1)));
+    stop.cancel();
+    tracker.close();
+    tracker.wait().await;
+    Ok(())
+}
+
+/// What the supervisor can change while the doors are open.
+struct Obeys {
+    dialer: Dialer,
+    certificates: Certificates,
+}
+
+impl Obeys {
+    /// Does what the supervisor says; false where that is to stop, or it is gone.
+    fn obey(&self, heard: Option<Heard>) -> anyhow::Result<bool> {
+        match heard {
+            Some((Told::Line, descriptors)) => {
+                self.dialer.replace(next(&mut descriptors.into_iter())?)?;
+            }
+            Some((Told::Certificates(texts), _)) => {
+                match certificates::replace(&self.certificates, &texts) {
+                    Ok(()) => tracing::info!("the renewed certificates are in force"),
+                    Err(error) => tracing::warn!(%error, "the old certificates stay"),
+                }
+            }
+            Some((Told::Edge(_) | Told::Core(_), _)) => {}
+            Some((Told::Stop, _)) | None => return Ok(false),
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,70 @@
+//! `serve` as separate processes: a supervisor that opens the listeners and reads the secrets of
+//! the doors, and below it the edge, which reads hostile bytes, and core, which has the data. Each
+//! runs as a user of its own, is told only what it needs, and gives the rest away before it starts.
+//!
+//! - [`supervisor`] starts the processes, keeps them running, ends them in order
+//! - [`settings`] is what each is told, [`handover`] how
+//! - [`edge`] and [`core`] are the processes; [`line`], [`calls`], [`answers`] and [`follow`] the
+//!   way between the two
+//! - [`sandbox`] and [`syscalls`] are what each gives away
+
+mod answers;
+mod calls;
+mod child;
+mod core;
+mod edge;
+mod follow;
+mod handover;
+mod line;
+mod log;
+mod sandbox;
+mod settings;
+mod supervisor;
+mod syscalls;
+pub(crate) mod users;
+
+use clap::ValueEnum;
+
+pub(crate) use child::run;
+pub(crate) use sandbox::kernel_lacks;
+pub(crate) use supervisor::{check, promises_off, supervise};
+
+use crate::config::ProcessesConfig;
+
+/// The kinds of process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Reads hostile bytes.
+    Edge,
+    /// Has the data.
+    Core,
+}
+
+impl Kind {
+    /// All, in the order in which they end: who asks ends before who answers.
+    pub(crate) const ALL: [Self; 2] = [Self::Edge, Self::Core];
+
+    /// Its name in the log and on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Core => "core",
+        }
+    }
+
+    /// Its name in the host's list of processes.
+    const fn title(self) -> &'static std::ffi::CStr {
+        match self {
+            Self::Edge => c"stagedoor-edge",
+            Self::Core => c"stagedoor-core",
+        }
+    }
+
+    /// Whom the configuration wants it to run as; empty: whoever serves.
+    pub(crate) const fn user(self, config: &ProcessesConfig) -> &str {
+        match self {
+            Self::Edge => config.edge_user.as_str(),
+            Self::Core => config.core_user.as_str(),
+        }
+    }
+}

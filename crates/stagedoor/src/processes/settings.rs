@@ -1,0 +1,104 @@
+//! What each process is told when it starts, and later: the whole of what it may know.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::certificates::Text;
+use crate::config::{Config, LogConfig};
+use crate::door::DoorSettings;
+
+/// What the supervisor tells a process.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Told {
+    /// Be the edge; the shop's listener, the console's and the line to core come along.
+    Edge(Box<EdgeSettings>),
+    /// Be core; the line to the edge comes along.
+    Core(Box<CoreSettings>),
+    /// Show these certificates from now on.
+    Certificates(Vec<Text>),
+    /// The other end is another process from now on; the line to it comes along.
+    Line,
+    /// Finish what is under way, and end.
+    Stop,
+}
+
+/// What a process tells the supervisor: that it is open, and what its sandbox lacks.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Ready {
+    /// Promises that this kernel does not keep.
+    pub off: Vec<String>,
+}
+
+/// What the edge knows besides the feed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct EdgeSettings {
+    pub log: LogConfig,
+    pub door: DoorSettings,
+    pub certificates: Vec<Text>,
+    /// Ports of the house's own databases and mail server: nothing that the edge may reach.
+    pub closed_ports: Vec<u16>,
+    pub drain_ms: u64,
+}
+
+/// What core knows: the configuration. It reads the files that its rooms need by itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct CoreSettings {
+    pub config: Config,
+    pub base: PathBuf,
+    /// Brings the database to this program's schema first.
+    pub migrate: bool,
+}
+
+/// The ports that the house's own servers listen on.
+pub(super) fn closed_ports(config: &Config) -> Vec<u16> {
+    let urls = [&config.data.database_url, &config.data.keys_database_url];
+    let mut ports: Vec<u16> = urls.into_iter().flatten().filter_map(|url| port_of(url)).collect();
+    if config.identity.mail.to == identity::MailRoad::Smtp {
+        ports.push(config.identity.mail.smtp_port);
+    }
+    ports
+}
+
+/// The port of a database's address; none for a file.
+fn port_of(url: &str) -> Option<u16> {
+    let (scheme, rest) = url.split_once("://")?;
+    if scheme == "sqlite" {
+        return None;
+    }
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let named = query.split('&').find_map(|pair| pair.strip_prefix("port="));
+    let host = place.split('/').next().unwrap_or_default();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let behind = host.rsplit_once(':').map(|(_, port)| port);
+    Some(named.or(behind).and_then(|port| port.parse().ok()).unwrap_or(5_432))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ports_of_databases_are_found() {
+        for (url, port) in [
+            ("sqlite:///var/data.db", None),
+            ("postgres://shop@db.internal/shop", Some(5_432)),
+            ("postgres://shop:p%40ss:1@db.internal:6000/shop", Some(6_000)),
+            ("postgresql://[::1]/shop", Some(5_432)),
+            ("postgresql://[::1]:7000/shop", Some(7_000)),
+            ("postgres:///shop?host=/run/postgresql&port=7001", Some(7_001)),
+        ] {
+            assert_eq!(port_of(url), port, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_configuration_arrives_as_it_was() {
+        let text = include_str!("../../../../docs/stagedoor.toml");
+        let config: Config = toml::from_str(text).unwrap();
+        let sent = serde_json::to_value(&config).unwrap();
+        let came: Config = serde_json::from_value(sent.clone()).unwrap();
+        assert_eq!(serde_json::to_value(came).unwrap(), sent);
+    }
+}

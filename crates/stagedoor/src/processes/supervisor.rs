@@ -1,0 +1,390 @@
+//! The supervisor: opens the listeners, reads the doors' secrets, starts the processes, starts them
+//! again, and ends them in order. It parses nothing that a stranger wrote.
+//!
+//! It keeps the listeners, so that connections wait while the edge is started again; and the ends
+//! of the line between edge and core that nobody holds yet, so that calls wait for a new core.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::process::{Child, Command};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::settings::{CoreSettings, EdgeSettings, Ready, Told, closed_ports};
+use super::users::{self, User};
+use super::{Kind, handover, log};
+use crate::certificates::Shown;
+use crate::command::serve::{announce, certificates, renew_at_hangup, told_to_stop};
+use crate::config::{Config, Loaded};
+use crate::door::DoorSettings;
+use crate::out;
+
+/// How long a process may take to hear what it is told.
+const HEAR: Duration = Duration::from_secs(5);
+/// How long core may take to end, and the edge beyond its `drain_ms`.
+const END: Duration = Duration::from_secs(15);
+/// Before a process that ended is started again: doubled each time, up to the longest.
+const AGAIN_FIRST: Duration = Duration::from_millis(100);
+const AGAIN_LONGEST: Duration = Duration::from_secs(5);
+/// One that ran for so long has not failed to start.
+const RAN: Duration = Duration::from_secs(60);
+/// How often the certificate files are looked at, besides SIGHUP.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// What these processes do not promise (docs/modes.md), apart from what the kernel lacks.
+pub(crate) fn promises_off(config: &Config) -> Vec<String> {
+    let mut off =
+        vec!["the root key lives in core's process: who takes over core has it".to_owned()];
+    let users: Vec<&str> = Kind::ALL.iter().map(|kind| kind.user(&config.processes)).collect();
+    if !users::is_root() {
+        off.push(
+            "edge and core run as one user: start `serve` as root, and it gives its rights away"
+                .to_owned(),
+        );
+    } else if users.iter().any(|user| user.is_empty()) {
+        off.push(
+            "a process runs as root: name `edge_user` and `core_user` in [processes]".to_owned(),
+        );
+    } else if users.first() == users.last() {
+        off.push("edge and core run as one user: name two in [processes]".to_owned());
+    }
+    off
+}
+
+/// Whether the processes can run as the users that they are to run as.
+pub(crate) fn check(loaded: &Loaded) -> anyhow::Result<()> {
+    for kind in Kind::ALL {
+        let user = users::of(kind.user(&loaded.config.processes))?;
+        if let (Kind::Core, Some(core)) = (kind, user) {
+            users::check_owner(loaded, &core)?;
+        }
+    }
+    Ok(())
+}
+
+/// Serves until SIGTERM or Ctrl-C.
+pub(crate) async fn supervise(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
+    let more = crate::command::serve::promises_off(&loaded.config);
+    for promise in promises_off(&loaded.config).into_iter().chain(more.into_iter().map(Into::into))
+    {
+        tracing::warn!("promise off: {promise}");
+    }
+    let mut supervisor = Supervisor::new(loaded, migrate)?;
+    let stop = told_to_stop();
+    tokio::pin!(stop);
+    let opened = tokio::select! {
+        opened = supervisor.open() => opened,
+        () = &mut stop => Ok(()),
+    };
+    if opened.is_ok() {
+        let renewal = Notify::new();
+        tokio::select! {
+            () = &mut stop => {}
+            () = renew_at_hangup(&renewal) => {}
+            () = supervisor.keep(&renewal) => {}
+        }
+        out::progress("closing: requests under way are finished first");
+        out::progress_done();
+    }
+    supervisor.close().await;
+    opened
+}
+
+struct Supervisor {
+    loaded: Loaded,
+    migrate: bool,
+    shop: TcpListener,
+    console: TcpListener,
+    shown: Shown,
+    edge: Post,
+    core: Post,
+    /// The ends of the line that wait for their process.
+    edge_end: Option<OwnedFd>,
+    core_end: Option<OwnedFd>,
+}
+
+impl Supervisor {
+    fn new(mut loaded: Loaded, migrate: bool) -> anyhow::Result<Self> {
+        loaded.base = std::path::absolute(&loaded.base)?;
+        let (config, base) = (&loaded.config, loaded.base.as_path());
+        check(&loaded)?;
+        let post = |kind: Kind| {
+            let user = users::of(kind.user(&config.processes))?;
+            Ok::<_, anyhow::Error>(Post {
+                kind,
+                user,
+                running: None,
+                again: None,
+                wait: AGAIN_FIRST,
+            })
+        };
+        let (edge, core) = (post(Kind::Edge)?, post(Kind::Core)?);
+        let shown = certificates(config, base)?;
+        let (shop, console) = (listen(config.listen.public)?, listen(config.listen.console)?);
+        Ok(Self {
+            migrate,
+            shop,
+            console,
+            shown,
+            edge,
+            core,
+            edge_end: None,
+            core_end: None,
+            loaded,
+        })
+    }
+
+    /// Starts both, and says where the doors are. One that ends before it is open ends all.
+    async fn open(&mut self) -> anyhow::Result<()> {
+        self.join()?;
+        self.start_core().await?;
+        self.start_edge().await?;
+        for post in [&mut self.core, &mut self.edge] {
+            let kind = post.kind.name();
+            for promise in post.opened().await.with_context(|| format!("{kind} did not open"))? {
+                tracing::warn!("promise off: {kind}: {promise}");
+            }
+        }
+        // A start that follows must not bring a newer program's schema.
+        self.migrate = false;
+        announce(&self.loaded.config, self.shop.local_addr()?, self.console.local_addr()?);
+        Ok(())
+    }
+
+    /// Keeps both running; for ever.
+    async fn keep(&mut self, renewal: &Notify) {
+        loop {
+            let kept = tokio::select! {
+                came = self.edge.next() => self.edge_came(came).await,
+                came = self.core.next() => self.core_came(came).await,
+                () = renewal.notified() => self.renew().await,
+                () = sleep(LOOK) => self.renew().await,
+            };
+            if let Err(error) = kept {
+                tracing::error!(error = %format!("{error:#}"), "a process was not started or told");
+            }
+        }
+    }
+
+    async fn edge_came(&mut self, came: Came) -> anyhow::Result<()> {
+        match came {
+            Came::Ended(status) => self.edge.ended(status),
+            Came::Due => {
+                self.join()?;
+                if let Some(end) = self.core_end.take_if(|_| self.core.running.is_some()) {
+                    self.core.tell(Told::Line, vec![end]).await?;
+                }
+                self.start_edge().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn core_came(&mut self, came: Came) -> anyhow::Result<()> {
+        match came {
+            Came::Ended(status) => {
+                self.core.ended(status);
+                // The edge's calls wait at the new line until core is there.
+                self.join()?;
+                if let Some(end) = self.edge_end.take_if(|_| self.edge.running.is_some()) {
+                    self.edge.tell(Told::Line, vec![end]).await?;
+                }
+            }
+            Came::Due => self.start_core().await?,
+        }
+        Ok(())
+    }
+
+    /// A new line, whose ends wait for their processes.
+    fn join(&mut self) -> anyhow::Result<()> {
+        let (edge, core) = UnixStream::pair()?;
+        (self.edge_end, self.core_end) = (Some(edge.into()), Some(core.into()));
+        Ok(())
+    }
+
+    async fn start_edge(&mut self) -> anyhow::Result<()> {
+        let config = &self.loaded.config;
+        let settings = EdgeSettings {
+            log: config.log.clone(),
+            door: DoorSettings::read(config, &self.loaded.base)?,
+            certificates: self.shown.texts().to_vec(),
+            closed_ports: closed_ports(config),
+            drain_ms: config.listen.drain_ms,
+        };
+        let line = self.edge_end.take().context("the edge's end of the line is held already")?;
+        let along = vec![self.shop.try_clone()?.into(), self.console.try_clone()?.into(), line];
+        self.edge.start(Told::Edge(Box::new(settings)), along, &self.loaded).await
+    }
+
+    async fn start_core(&mut self) -> anyhow::Result<()> {
+        let mut config = self.loaded.config.clone();
+        config.listen.console = self.console.local_addr()?;
+        let settings =
+            CoreSettings { config, base: self.loaded.base.clone(), migrate: self.migrate };
+        let line = self.core_end.take().context("core's end of the line is held already")?;
+        self.core.start(Told::Core(Box::new(settings)), vec![line], &self.loaded).await
+    }
+
+    async fn renew(&mut self) -> anyhow::Result<()> {
+        match self.shown.renew() {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.edge.tell(Told::Certificates(self.shown.texts().to_vec()), vec![]).await
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = %format!("{error:#}"),
+                    "the certificate files changed and cannot be used: the old ones stay"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends both, who asks before who answers.
+    async fn close(&mut self) {
+        let drain = Duration::from_millis(self.loaded.config.listen.drain_ms);
+        self.edge.close(drain.saturating_add(END)).await;
+        self.core.close(END).await;
+    }
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("{address} cannot be listened on"))
+}
+
+/// The place of one process, whether it runs or not.
+struct Post {
+    kind: Kind,
+    user: Option<User>,
+    running: Option<Running>,
+    /// When it is to be started again.
+    again: Option<Instant>,
+    wait: Duration,
+}
+
+struct Running {
+    child: Child,
+    control: Arc<UnixStream>,
+    ready: Option<oneshot::Receiver<Ready>>,
+    since: Instant,
+}
+
+/// What happened to a process.
+enum Came {
+    Ended(ExitStatus),
+    Due,
+}
+
+impl Post {
+    /// Starts the process and tells it what it is.
+    async fn start(
+        &mut self,
+        told: Told,
+        along: Vec<OwnedFd>,
+        loaded: &Loaded,
+    ) -> anyhow::Result<()> {
+        // Whatever goes wrong now, it is tried again.
+        self.again = Some(Instant::now() + self.wait);
+        let (control, theirs) = UnixStream::pair()?;
+        control.set_write_timeout(Some(HEAR))?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("stagedoor").args(["process", self.kind.name()]).env_clear().current_dir("/");
+        // SQLite's own temporary files have no other place.
+        command.env("SQLITE_TMPDIR", loaded.places().data);
+        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
+        // What a terminal sends to its foreground is for the supervisor.
+        command.process_group(0).kill_on_drop(true);
+        if let Some(user) = &self.user {
+            command.uid(user.uid).gid(user.gid);
+        }
+        let mut child =
+            command.spawn().with_context(|| format!("{} cannot start", self.kind.name()))?;
+        let format = loaded.config.log.format;
+        if let Some(written) = child.stderr.take() {
+            #[expect(clippy::disallowed_methods, reason = "ends with its process")]
+            tokio::spawn(log::pass(self.kind, written, format));
+        }
+        let control = Arc::new(control);
+        let (say, ready) = oneshot::channel();
+        let hear = Arc::clone(&control);
+        std::thread::Builder::new().name(self.kind.name().to_owned()).spawn(move || {
+            if let Ok(Some((ready, _))) = handover::receive::<Ready>(&hear) {
+                let _ = say.send(ready);
+            }
+        })?;
+        let since = Instant::now();
+        self.running = Some(Running { child, control, ready: Some(ready), since });
+        self.again = None;
+        self.tell(told, along).await
+    }
+
+    /// Tells the running process something.
+    async fn tell(&self, told: Told, along: Vec<OwnedFd>) -> anyhow::Result<()> {
+        let Some(running) = &self.running else { return Ok(()) };
+        let control = Arc::clone(&running.control);
+        let sent = tokio::task::spawn_blocking(move || {
+            let along: Vec<BorrowedFd<'_>> = along.iter().map(|along| along.as_fd()).collect();
+            handover::send(&control, &told, &along)
+        });
+        sent.await?.with_context(|| format!("{} does not hear", self.kind.name()))
+    }
+
+    /// Waits until the process is open; what it cannot promise.
+    async fn opened(&mut self) -> anyhow::Result<Vec<String>> {
+        let running = self.running.as_mut().context("it does not run")?;
+        let ready = running.ready.take().context("it was waited for before")?;
+        tokio::select! {
+            biased;
+            Ok(ready) = ready => Ok(ready.off),
+            status = running.child.wait() => anyhow::bail!("it ended: {}", status?),
+        }
+    }
+
+    /// What happens to it next. Safe to cancel.
+    async fn next(&mut self) -> Came {
+        match (&mut self.running, self.again) {
+            (Some(running), _) => match running.child.wait().await {
+                Ok(status) => Came::Ended(status),
+                Err(error) => {
+                    tracing::error!(%error, "a process cannot be waited for");
+                    std::future::pending().await
+                }
+            },
+            (None, Some(again)) => {
+                sleep_until(again).await;
+                Came::Due
+            }
+            (None, None) => std::future::pending().await,
+        }
+    }
+
+    fn ended(&mut self, status: ExitStatus) {
+        let ran = self.running.take().map_or(Duration::ZERO, |running| running.since.elapsed());
+        if ran >= RAN {
+            self.wait = AGAIN_FIRST;
+        }
+        let process = self.kind.name();
+        let wait_ms = self.wait.as_millis();
+        tracing::error!(process, %status, wait_ms, "a process ended; it is started again");
+        self.again = Some(Instant::now() + self.wait);
+        self.wait = self.wait.saturating_mul(2).min(AGAIN_LONGEST);
+    }
+
+    /// Ends it in bounded time.
+    async fn close(&mut self, patience: Duration) {
+        let told = self.tell(Told::Stop, Vec::new()).await;
+        let Some(mut running) = self.running.take() else { return };
+        if told.is_ok() && timeout(patience, running.child.wait()).await.is_ok() {
+            return;
+        }
+        tracing::warn!(process = self.kind.name(), "a process did not end in time: it is killed");
+        let _ = running.child.kill().await;
+    }
+}

@@ -1,0 +1,102 @@
+//! Whom the processes run as.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::config::{Config, Loaded};
+
+/// A user of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct User {
+    /// As the configuration names it.
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// Whether this program may become another user.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The user of this name, or of this number (whose group is the same number).
+pub(crate) fn find(name: &str) -> anyhow::Result<User> {
+    if let Ok(id) = name.parse() {
+        return Ok(User { name: name.to_owned(), uid: id, gid: id });
+    }
+    let known = std::fs::read_to_string("/etc/passwd").context("/etc/passwd cannot be read")?;
+    let found = known.lines().find_map(|line| in_passwd(line, name));
+    found
+        .with_context(|| format!("there is no user `{name}` on this host: make it, or name its id"))
+}
+
+fn in_passwd(line: &str, name: &str) -> Option<User> {
+    let mut fields = line.split(':');
+    if fields.next()? != name {
+        return None;
+    }
+    let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(User { name: name.to_owned(), uid, gid })
+}
+
+/// The user of a key of `[processes]`, where there is one and it can be become.
+pub(crate) fn of(named: &str) -> anyhow::Result<Option<User>> {
+    if named.is_empty() || !is_root() {
+        return Ok(None);
+    }
+    let user = find(named)?;
+    anyhow::ensure!(user.uid != 0, "[processes]: `{named}` is root, who may do everything");
+    Ok(Some(user))
+}
+
+/// Refuses a house whose data core could not open.
+pub(crate) fn check_owner(loaded: &Loaded, core: &User) -> anyhow::Result<()> {
+    let places = loaded.places();
+    for dir in [&places.data, &places.keys] {
+        let owner = owner(dir)?;
+        anyhow::ensure!(
+            owner == core.uid,
+            "{} belongs to user {owner}, and core runs as {}: chown -R {}:{} {}",
+            dir.display(),
+            core.name,
+            core.uid,
+            core.gid,
+            dir.display()
+        );
+    }
+    Ok(())
+}
+
+fn owner(dir: &Path) -> anyhow::Result<u32> {
+    let known = std::fs::metadata(dir).with_context(|| format!("{} is missing", dir.display()))?;
+    Ok(known.uid())
+}
+
+/// Starts this command again as core's user, where root gave it: what it writes must be core's.
+pub(crate) fn become_core(config: &Config) -> anyhow::Result<()> {
+    if !config.processes.separate {
+        return Ok(());
+    }
+    let Some(core) = of(&config.processes.core_user)? else { return Ok(()) };
+    let mut command = std::process::Command::new("/proc/self/exe");
+    command.args(std::env::args_os().skip(1)).uid(core.uid).gid(core.gid);
+    Err(command.exec()).with_context(|| format!("the command cannot run as {}", core.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_found_by_name_or_number() {
+        let line = "stagedoor-edge:x:990:991:the edge:/nonexistent:/usr/sbin/nologin";
+        let found = in_passwd(line, "stagedoor-edge").unwrap();
+        assert_eq!((found.uid, found.gid), (990, 991));
+        assert_eq!(in_passwd(line, "stagedoor"), None);
+        assert_eq!(find("4711").unwrap().gid, 4711);
+        assert!(find("no such user").unwrap_err().to_string().contains("no such user"));
+    }
+}
