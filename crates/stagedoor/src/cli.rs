@@ -49,6 +49,9 @@ pub(crate) enum Command {
     /// The vault's keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// The keyholder as a process of its own, which alone has root and epoch keys.
+    #[command(subcommand)]
+    Keyholder(KeyholderCommand),
     /// Accounts.
     #[command(subcommand)]
     User(UserCommand),
@@ -103,8 +106,11 @@ pub(crate) struct Init {
     pub operator: String,
     /// A file with the passphrase that seals the root key (at least 12 characters). Without it the
     /// root key stands in a file of mode 0600: good for trying, not for a live shop.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "keyholder")]
     pub passphrase_file: Option<PathBuf>,
+    /// The socket of a running `stagedoor keyholder serve`, which has the root key instead.
+    #[arg(long)]
+    pub keyholder: Option<PathBuf>,
     /// The folder for data and keys.
     #[arg(long, default_value = "var")]
     pub dir: PathBuf,
@@ -208,6 +214,14 @@ pub(crate) enum KeyCommand {
         /// old epoch, so that no older backup can revive who was erased.
         purpose: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyholderCommand {
+    /// Makes the root key and the keyholder's folder. What stands is left as it is.
+    Init,
+    /// Answers at keyholder.socket until it is told to stop (Ctrl-C, SIGTERM).
+    Serve,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -1,10 +1,21 @@
 //! What the program itself tells of: its keys.
 
+use std::collections::BTreeMap;
+
 spine::events! {
     room = "vault";
     /// A key got a new version.
     KeyRotated = "key_rotated" {
         plain { purpose: String, version: u32 } sealed {} retain_days = 3650, ocsf = 6003
+    }
+    /// What the keyholder's process opened and refused in one minute; `line` is the digest of the
+    /// line in its own file, which shows whether that was changed since.
+    KeysOpened = "keys_opened" {
+        plain {
+            minute: i64, opened: u64, refused: u64, kinds: BTreeMap<String, u64>, line: String,
+            node: String,
+        }
+        sealed {} retain_days = 3650, ocsf = 6003
     }
     /// Every person's key was wrapped anew, and an old epoch destroyed.
     EpochRotated = "epoch_rotated" {

@@ -13,12 +13,12 @@ use identity::{Identity, Outbox, SessionCallers};
 use kernel::{AccountId, Actor, Clock, Ctx, Entropy, Secret, SystemClock, SystemEntropy};
 use spine::Spine;
 use store::{Db, Options};
-use vault::{Root, Vault};
+use vault::Vault;
 use watch::Watch;
 use web::feed::{Delta, Hub, Jwks, Publisher, PublisherId, Snapshot};
 use web::{App, BoxFuture, Caller, Callers, Csrf, Problem, Proven, Service, Site};
 
-use crate::config::{self, Config, Loaded, Mode, RootKind};
+use crate::config::{Config, Loaded, Mode};
 use crate::node::Node;
 use crate::rooms::rooms;
 
@@ -91,28 +91,10 @@ impl Loaded {
         options.acquire_timeout = options.acquire_timeout.min(answer_timeout);
         Db::open(&options).await.with_context(|| format!("the database {shown} cannot be opened"))
     }
-
-    /// What the vault is opened with.
-    pub(crate) fn vault_config(&self, nature: &Nature) -> anyhow::Result<vault::Config> {
-        let places = self.places();
-        let root = match self.config.root.kind {
-            RootKind::KeyFile => Root::KeyFile { file: places.keys.join("root.key") },
-            RootKind::Passphrase => {
-                let file = self.config.root.passphrase_file.as_ref();
-                let file = file.context("root.passphrase_file is missing")?;
-                let passphrase = config::read_secret(&self.base.join(file))?;
-                Root::Passphrase { file: places.keys.join("root.sealed"), passphrase }
-            }
-        };
-        let url = self.config.data.keys_database_url.clone();
-        let url = url.unwrap_or_else(|| sqlite_url(&places.keys.join("keys.db")));
-        let folder = places.keys.join("keyholder");
-        let Nature { clock, entropy } = nature.clone();
-        Ok(vault::Config::new(folder, root, url, clock, entropy))
-    }
 }
 
-fn sqlite_url(file: &Path) -> String {
+/// The address of a SQLite database.
+pub(crate) fn sqlite_url(file: &Path) -> String {
     format!("sqlite://{}", file.display())
 }
 

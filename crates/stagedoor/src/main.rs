@@ -12,6 +12,7 @@ mod doors;
 mod events;
 mod handed;
 mod house;
+mod keys;
 mod log_http;
 mod node;
 mod out;

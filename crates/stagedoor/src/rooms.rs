@@ -79,6 +79,7 @@ impl House {
     pub(crate) fn chores(&self) -> Vec<Chore<'_>> {
         vec![
             ("keys", Box::pin(async { done(self.vault.tend().await) })),
+            ("keys opened", Box::pin(self.tell_opens())),
             ("keys of the unknown", Box::pin(self.retire_days())),
             ("public keys", Box::pin(async { self.publish_keys() })),
             ("access", Box::pin(async { done(self.access.tend().await) })),

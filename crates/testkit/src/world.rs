@@ -8,7 +8,7 @@ use kernel::{AccountId, Actor, Clock, Ctx, Entropy, Origin, Timestamp};
 use spine::{Parts, Room, Rooms, Spine, Table};
 use store::{Db, Options};
 use tempfile::TempDir;
-use vault::{Config, Root, Vault};
+use vault::{Config, Home, Root, Vault, Where};
 
 use crate::database::Scratch;
 use crate::{SeededEntropy, TestClock};
@@ -71,8 +71,10 @@ impl World {
         let clock = Arc::new(TestClock::default());
         let entropy = Arc::new(SeededEntropy::new(7));
         let config = Config::new(
-            dir.path().join("keyholder"),
-            Root::KeyFile { file: dir.path().join("root.key") },
+            Where::Here(Home {
+                folder: dir.path().join("keyholder"),
+                root: Root::KeyFile { file: dir.path().join("root.key") },
+            }),
             format!("sqlite://{}", dir.path().join("keys.db").display()),
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::clone(&entropy) as Arc<dyn Entropy>,

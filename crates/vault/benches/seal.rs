@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kernel::{AccountId, SystemClock, SystemEntropy};
-use vault::{Config, Place, Root, Subject, Vault};
+use vault::{Config, Home, Place, Root, Subject, Vault, Where};
 
 const PLACE: Place<'static> =
     Place { table: "identity_account", column: "email_sealed", row: [7; 16] };
@@ -66,8 +66,10 @@ fn rotate(c: &mut Criterion) {
 
 fn config(dir: &tempfile::TempDir) -> Config {
     Config::new(
-        dir.path().join("keyholder/epochs"),
-        Root::KeyFile { file: dir.path().join("keyholder/root.key") },
+        Where::Here(Home {
+            folder: dir.path().join("keyholder/epochs"),
+            root: Root::KeyFile { file: dir.path().join("keyholder/root.key") },
+        }),
         format!("sqlite://{}/keys.db", dir.path().display()),
         Arc::new(SystemClock),
         Arc::new(SystemEntropy),

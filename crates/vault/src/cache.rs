@@ -83,6 +83,16 @@ impl Cache {
         Some(entry.held.clone())
     }
 
+    /// The key of a subject that was fetched before, however long ago: where its row still stands
+    /// and names it, it need not be opened again.
+    pub(crate) fn known(&self, subject: Subject, key: KeyId) -> Option<Held> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        match &inner.entries.get(&subject)?.held {
+            held @ Held::Key(known) if known.id == key => Some(held.clone()),
+            Held::Key(_) | Held::Erased | Held::Missing => None,
+        }
+    }
+
     /// Those of `subjects` that must be read (again), each once; and the generation to put them in
     /// with.
     pub(crate) fn missing(&self, subjects: &[Subject], now: Timestamp) -> (Vec<Subject>, u64) {

@@ -66,7 +66,7 @@ impl CheckpointSigner for Notary {
     }
 
     fn sign(&self, note: &[u8]) -> Result<[u8; 64], SealError> {
-        let Material::Pair(pair) = &self.version.material else {
+        let Material::Pair(pair) = self.version.material.as_ref() else {
             return Err(SealError::Unavailable);
         };
         self.version.use_once();

@@ -1,4 +1,4 @@
-//! What the vault is opened with: where its folder, root and database are, and its few numbers.
+//! What the vault is opened with: where its keyholder and database are, and its few numbers.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,14 +14,35 @@ use crate::steps::{Drill, NoDrill};
 pub const FIRST_TENANT: TenantId =
     TenantId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
-/// What the vault is opened with.
-#[derive(Clone)]
-pub struct Config {
+/// Where a keyholder has its keys.
+#[derive(Clone, Debug)]
+pub struct Home {
     /// The keyholder folder: epoch keys, each wrapped by the root. Never inside a backup that is
     /// kept longer than an epoch.
     pub folder: PathBuf,
     /// The root key.
     pub root: Root,
+}
+
+/// Where the keyholder is.
+#[derive(Clone, Debug)]
+pub enum Where {
+    /// In this process, which opens the root key itself: for demos and installations of one process.
+    Here(Home),
+    /// In a process of its own ([`crate::serve`]): this one never has root, epoch or tenant keys.
+    Socket {
+        /// Its socket.
+        path: PathBuf,
+        /// How long to wait for it at the start, for it may be starting too.
+        wait: Duration,
+    },
+}
+
+/// What the vault is opened with.
+#[derive(Clone)]
+pub struct Config {
+    /// Where the keyholder is.
+    pub keyholder: Where,
     /// The key database's URL (`sqlite:///path` or `postgres://`), its own, not the data's.
     pub database_url: String,
     /// Whose keys these are.
@@ -72,14 +93,13 @@ impl Config {
     /// A configuration with the usual numbers for the one tenant.
     #[must_use]
     pub fn new(
-        folder: PathBuf,
-        root: Root,
+        keyholder: Where,
         database_url: String,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let tuning = Tuning::default();
-        Self { folder, root, database_url, tenant: FIRST_TENANT, clock, entropy, tuning }
+        Self { keyholder, database_url, tenant: FIRST_TENANT, clock, entropy, tuning }
     }
 }
 
@@ -87,8 +107,7 @@ impl Config {
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("folder", &self.folder)
-            .field("root", &self.root)
+            .field("keyholder", &self.keyholder)
             .field("tenant", &self.tenant)
             .field("tuning", &self.tuning)
             .finish_non_exhaustive()

@@ -9,7 +9,7 @@ use store::args;
 
 use crate::aead::SEALS_MAX;
 use crate::error::Error;
-use crate::files::{refuse_exposed, same_volume};
+use crate::files::volume;
 use crate::purpose::{Phase, Purpose};
 use crate::rows::{COUNT_SUBJECTS, Count};
 use crate::vault::Vault;
@@ -43,7 +43,7 @@ pub struct KeyFacts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VaultFacts {
     /// The root's kind (`passphrase`, `key file` ...).
-    pub root: &'static str,
+    pub root: String,
     /// Keys and data on one volume: one stolen disk or snapshot has both. Not for production.
     pub same_volume: bool,
     /// The keyholder folder may be read by others on this host.
@@ -92,14 +92,14 @@ impl Vault {
     /// # Errors
     /// [`Error`] of database or folder.
     pub async fn facts(&self, data_path: &Path) -> Result<VaultFacts, Error> {
-        let folder = self.inner.keyholder.folder();
+        let keyholder = self.inner.keyholder.facts().await?;
         let (ring, now) = (self.ring(), self.now());
         let epoch = ring.epoch()?;
         Ok(VaultFacts {
-            root: self.inner.keyholder.root_kind(),
-            same_volume: same_volume(data_path, folder)?,
-            exposed: refuse_exposed(folder).is_err(),
-            epoch: epoch.number,
+            root: keyholder.root,
+            same_volume: volume(data_path)? == keyholder.volume,
+            exposed: keyholder.exposed,
+            epoch: epoch.key.number,
             epoch_age_s: now.since(epoch.created_at).as_secs(),
             rotation_unfinished: self.is_rotation_unfinished().await?,
             subjects: self.count_subjects(1).await?,

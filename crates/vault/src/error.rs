@@ -73,6 +73,33 @@ pub enum Error {
     /// The key database does not answer, or refused a statement.
     #[error("the key database: {0}")]
     Store(#[from] store::Error),
+    /// The keyholder cannot be reached.
+    #[error("the keyholder does not answer at {socket}: is `stagedoor keyholder serve` up?")]
+    KeyholderAway {
+        /// Its socket.
+        socket: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The keyholder could not do what was asked, for a reason of its own.
+    #[error("the keyholder: {detail}")]
+    Keyholder {
+        /// What it said.
+        detail: String,
+    },
+    /// The keyholder does not do this for whoever asks.
+    #[error("the keyholder refuses: {why}")]
+    Denied {
+        /// Why.
+        why: String,
+    },
+    /// More persons' keys were opened than the keyholder's budget allows.
+    #[error("the keyholder opens no more keys for now: try again in {retry_after_s} s")]
+    OpensLimited {
+        /// When it may.
+        retry_after_s: u32,
+    },
     /// The subject's key was destroyed.
     #[error("the key of this subject was destroyed")]
     Erased,
@@ -137,6 +164,10 @@ impl Refusal for Error {
             Self::Mismatch => (Broken, "vault.mismatch"),
             Self::EpochGone { .. } => (Broken, "vault.epoch_gone"),
             Self::Store(error) => (kind_of_store(error), "vault.store_unavailable"),
+            Self::KeyholderAway { .. } => (Unavailable, "vault.keyholder_away"),
+            Self::Keyholder { .. } => (Unavailable, "vault.keyholder_failed"),
+            Self::Denied { .. } => (Broken, "vault.keyholder_refused"),
+            Self::OpensLimited { .. } => (Unavailable, "vault.opens_limited"),
             Self::Erased => (NotFound, "vault.erased"),
             Self::Unresolved => (Broken, "vault.unresolved"),
             Self::NoKey => (Broken, "vault.no_key"),
@@ -189,6 +220,10 @@ impl From<Error> for SealError {
             | Error::Mismatch
             | Error::EpochGone { .. }
             | Error::Store(_)
+            | Error::KeyholderAway { .. }
+            | Error::Keyholder { .. }
+            | Error::Denied { .. }
+            | Error::OpensLimited { .. }
             | Error::WornOut
             | Error::UnknownSigner
             | Error::Pending(_)

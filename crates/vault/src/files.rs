@@ -13,6 +13,9 @@ use crate::error::Error;
 /// The longest key file that is read: ours are below 1 kB.
 const FILE_MAX: u64 = 16 * 1024;
 
+/// What an overwritten file begins with, as no format does: it is gone, not damaged.
+pub(crate) const OVERWRITTEN: u8 = 0;
+
 /// An error about a file.
 pub(crate) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
@@ -102,6 +105,9 @@ pub(crate) fn overwrite(path: &Path, entropy: &dyn Entropy) -> Result<(), Error>
     let length = file.metadata().map_err(failed("destroy", path))?.len().min(FILE_MAX);
     let mut noise = vec![0; usize::try_from(length).unwrap_or(0)];
     entropy.fill(&mut noise);
+    if let Some(first) = noise.first_mut() {
+        *first = OVERWRITTEN;
+    }
     file.write_all(&noise).map_err(failed("destroy", path))?;
     file.sync_all().map_err(failed("destroy", path))
 }
@@ -127,7 +133,8 @@ pub fn same_volume(data: &Path, keys: &Path) -> Result<bool, Error> {
     Ok(volume(data)? == volume(keys)?)
 }
 
-fn volume(path: &Path) -> Result<u64, Error> {
+/// The number of the volume that a path lies on.
+pub(crate) fn volume(path: &Path) -> Result<u64, Error> {
     let whole = std::path::absolute(path).map_err(failed("look at", path))?;
     let standing = whole.ancestors().find(|part| part.exists()).unwrap_or(Path::new("/"));
     let facts = fs::metadata(standing).map_err(failed("look at", standing))?;

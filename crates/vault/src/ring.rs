@@ -1,5 +1,5 @@
-//! The keys of the installation that stay in memory: the tenant's key of each living epoch, and
-//! the purpose keys in their versions. Read whole, replaced whole; no caller sees half a change.
+//! The keys of the installation that stay in memory: the purpose keys in their versions, and which
+//! epochs live. Read whole, replaced whole; no caller sees half a change.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,10 +12,9 @@ use store::{Db, args};
 
 use crate::aead::{Cipher, KeyBytes};
 use crate::error::Error;
-use crate::keyholder::Keyholder;
+use crate::holder::{Bytes, EpochKey, KeyName, Named, TenantKeys, Wrapped};
 use crate::purpose::{Life, Phase, Purpose, current, phase};
 use crate::rows::{EPOCHS, EpochRow, PURPOSES, PurposeRow, VAULT, VaultRow};
-use crate::sealed::{purpose_context, tenant_context, unwrap};
 
 /// A key in the form that its purpose uses.
 pub(crate) enum Material {
@@ -55,7 +54,8 @@ pub(crate) struct Version {
     pub(crate) life: Life,
     pub(crate) created_at: Timestamp,
     pub(crate) public_key: Vec<u8>,
-    pub(crate) material: Material,
+    /// Shared by the rings that follow each other: opened once.
+    pub(crate) material: Arc<Material>,
     /// Uses that the database knows of.
     uses_stored: u64,
     /// Uses by this process since the last count; shared by the rings that follow each other.
@@ -66,6 +66,10 @@ impl Version {
     /// Counts one use and gives the number so far, of all processes as far as it is known.
     pub(crate) fn use_once(&self) -> u64 {
         self.uses_stored.saturating_add(self.uses.fetch_add(1, Ordering::Relaxed)) + 1
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(*self.material, Material::Gone)
     }
 
     /// Uses so far.
@@ -84,16 +88,16 @@ impl Version {
 pub(crate) struct Ring {
     /// Days before this one are retired.
     pub(crate) day_horizon: i64,
-    /// The tenant's key of each living epoch, oldest first.
+    /// The living epochs, oldest first.
     pub(crate) epochs: Vec<Epoch>,
     versions: BTreeMap<Purpose, Vec<Arc<Version>>>,
 }
 
 /// A living epoch.
 pub(crate) struct Epoch {
-    pub(crate) number: i64,
     pub(crate) created_at: Timestamp,
-    pub(crate) tenant_key: Arc<Cipher>,
+    /// The tenant's key, wrapped: only the keyholder can open it.
+    pub(crate) key: EpochKey,
 }
 
 impl Ring {
@@ -102,10 +106,14 @@ impl Ring {
         self.epochs.last().ok_or(Error::Missing { what: "its epoch" })
     }
 
-    /// The tenant's key of an epoch.
-    pub(crate) fn tenant_key(&self, epoch: i64) -> Option<&Cipher> {
-        let found = self.epochs.iter().find(|known| known.number == epoch)?;
-        Some(found.tenant_key.as_ref())
+    /// An epoch by its number.
+    pub(crate) fn epoch_key(&self, epoch: i64) -> Option<&EpochKey> {
+        self.epochs.iter().map(|known| &known.key).find(|key| key.number == epoch)
+    }
+
+    /// The tenant's keys of all living epochs, wrapped.
+    pub(crate) fn epoch_keys(&self) -> Vec<EpochKey> {
+        self.epochs.iter().map(|known| known.key.clone()).collect()
     }
 
     /// All versions of a purpose, oldest first.
@@ -116,7 +124,7 @@ impl Ring {
     /// The version to use at `now`.
     pub(crate) fn current(&self, purpose: Purpose, now: Timestamp) -> Result<&Version, Error> {
         let versions = self.versions(purpose);
-        let living = versions.iter().filter(|version| !matches!(version.material, Material::Gone));
+        let living = versions.iter().filter(|version| !version.is_gone());
         let lives: Vec<Life> = living.map(|version| version.life).collect();
         let number = current(&lives, now).ok_or(Error::Missing { what: "a purpose key" })?;
         self.version(purpose, number).ok_or(Error::Missing { what: "a purpose key" })
@@ -136,7 +144,7 @@ impl Ring {
     ) -> Result<Vec<(Arc<Version>, Phase)>, Error> {
         let number = self.current(purpose, now)?.life.version;
         let with_phase = |version: &Arc<Version>| {
-            let gone = matches!(version.material, Material::Gone);
+            let gone = version.is_gone();
             let phase = if gone { Phase::Retired } else { phase(&version.life, number, now) };
             (Arc::clone(version), phase)
         };
@@ -150,7 +158,7 @@ impl Ring {
     /// all is read again.
     pub(crate) async fn read(
         db: &Db,
-        keyholder: &Keyholder,
+        keyholder: &TenantKeys,
         tenant: TenantId,
         before: &Self,
     ) -> Result<Self, Error> {
@@ -165,7 +173,7 @@ impl Ring {
 
     async fn read_once(
         db: &Db,
-        keyholder: &Keyholder,
+        keyholder: &TenantKeys,
         tenant: TenantId,
         before: &Self,
     ) -> Result<Self, Error> {
@@ -179,74 +187,81 @@ impl Ring {
             reader.all(PURPOSES.text(), args![tenant.as_bytes()]).await?;
         let rows: Vec<EpochRow> = reader.all(EPOCHS.text(), args![tenant.as_bytes()]).await?;
         drop(reader);
-        let epochs = open_epochs(keyholder, tenant, rows, before).await?;
+        let epochs = rows.into_iter().map(Epoch::from).collect();
         let mut ring = Self { day_horizon: vault.day_horizon, epochs, versions: BTreeMap::new() };
-        let uses = before.uses_by_key();
-        for row in purposes {
-            // A purpose of a newer program than this one is left alone.
-            let Some(purpose) = Purpose::named(&row.purpose) else { continue };
-            let version = ring.open_version(tenant, purpose, row, &uses)?;
+        // A purpose of a newer program than this one is left alone.
+        let named = |row: PurposeRow| Some((Purpose::named(&row.purpose)?, row));
+        let rows: Vec<_> = purposes.into_iter().filter_map(named).collect();
+        let mut opened = ring.open_new(keyholder, before, &rows).await?;
+        for (purpose, row) in rows {
+            let known = before.by_key(purpose, row.key);
+            let material = match (row.epoch, known, opened.remove(&row.key)) {
+                (None, _, _) => Arc::new(Material::Gone),
+                (Some(_), _, Some(key)) => Arc::new(Material::new(purpose, &key)?),
+                (Some(_), Some(known), None) => Arc::clone(&known.material),
+                (Some(_), None, None) => return Err(Error::Raced),
+            };
+            let uses = known.map(|known| Arc::clone(&known.uses)).unwrap_or_default();
+            let version = Version::new(row, material, uses)?;
             ring.versions.entry(purpose).or_default().push(Arc::new(version));
         }
         Ok(ring)
     }
 
-    fn uses_by_key(&self) -> HashMap<KeyId, Arc<AtomicU64>> {
-        let versions = self.versions.values().flatten();
-        versions.map(|version| (version.id, Arc::clone(&version.uses))).collect()
+    /// Opens what `before` does not have. Where the epochs are others than before, it is tried
+    /// whether their keys open, for else nothing would show that one is gone.
+    async fn open_new(
+        &self,
+        keyholder: &TenantKeys,
+        before: &Self,
+        rows: &[(Purpose, PurposeRow)],
+    ) -> Result<HashMap<KeyId, KeyBytes>, Error> {
+        let mut wanted = Vec::new();
+        for (purpose, row) in rows {
+            let Some(epoch) = row.epoch else { continue };
+            if before.by_key(*purpose, row.key).is_some_and(|known| !known.is_gone()) {
+                continue;
+            }
+            wanted.push(row.wrapped(epoch));
+        }
+        let epochs = self.epoch_keys();
+        if wanted.is_empty() && epochs == before.epoch_keys() {
+            return Ok(HashMap::new());
+        }
+        let ids: Vec<KeyId> = wanted.iter().map(|key| key.name.id).collect();
+        let keys = keyholder.open(epochs, wanted).await?;
+        Ok(ids.into_iter().zip(keys).collect())
     }
 
-    fn open_version(
-        &self,
-        tenant: TenantId,
-        purpose: Purpose,
-        row: PurposeRow,
-        uses: &HashMap<KeyId, Arc<AtomicU64>>,
-    ) -> Result<Version, Error> {
-        let material = match row.epoch {
-            None => Material::Gone,
-            Some(epoch) => {
-                let above = self.tenant_key(epoch).ok_or(Error::Raced)?;
-                let version = row.life.version;
-                let context = purpose_context(tenant, purpose.name(), version, row.key, epoch);
-                Material::new(purpose, &unwrap(above, &context, &row.wrapped)?)?
-            }
-        };
-        // The public half is not sealed: it must be the one that the private half gives.
-        if !matches!(material, Material::Gone) && material.public_key() != row.public_key {
-            return Err(Error::Forged);
-        }
-        Ok(Version {
-            id: row.key,
-            life: row.life,
-            created_at: row.created_at,
-            public_key: row.public_key,
-            material,
-            uses_stored: row.uses,
-            uses: uses.get(&row.key).cloned().unwrap_or_default(),
-        })
+    fn by_key(&self, purpose: Purpose, key: KeyId) -> Option<&Version> {
+        self.versions(purpose).iter().find(|version| version.id == key).map(AsRef::as_ref)
     }
 }
 
-/// Unwraps the tenant's keys. One that is in memory already is not asked of the root again.
-async fn open_epochs(
-    keyholder: &Keyholder,
-    tenant: TenantId,
-    rows: Vec<EpochRow>,
-    before: &Ring,
-) -> Result<Vec<Epoch>, Error> {
-    let mut epochs = Vec::with_capacity(rows.len());
-    for row in rows {
-        let known = before.epochs.iter().find(|known| known.number == row.epoch);
-        let tenant_key = match known {
-            Some(known) => Arc::clone(&known.tenant_key),
-            None => {
-                let above = keyholder.epoch(row.epoch).await?;
-                let context = tenant_context(tenant, row.epoch);
-                Arc::new(Cipher::new(&unwrap(&above, &context, &row.wrapped)?)?)
-            }
-        };
-        epochs.push(Epoch { number: row.epoch, created_at: row.created_at, tenant_key });
+impl Version {
+    fn new(row: PurposeRow, material: Arc<Material>, uses: Arc<AtomicU64>) -> Result<Self, Error> {
+        let PurposeRow { key: id, life, created_at, public_key, uses: uses_stored, .. } = row;
+        // The public half is not sealed: it must be the one that the private half gives.
+        if !matches!(*material, Material::Gone) && material.public_key() != public_key {
+            return Err(Error::Forged);
+        }
+        Ok(Self { id, life, created_at, public_key, material, uses_stored, uses })
     }
-    Ok(epochs)
+}
+
+impl PurposeRow {
+    /// The key as the keyholder is shown it.
+    pub(crate) fn wrapped(&self, epoch: i64) -> Wrapped {
+        let what =
+            Named::Purpose { purpose: self.purpose.clone(), version: self.life.version };
+        let name = KeyName { what, id: self.key };
+        Wrapped { name, epoch, wrapped: Bytes(self.wrapped.clone()) }
+    }
+}
+
+impl From<EpochRow> for Epoch {
+    fn from(row: EpochRow) -> Self {
+        let key = EpochKey { number: row.epoch, wrapped: Bytes(row.wrapped) };
+        Self { created_at: row.created_at, key }
+    }
 }

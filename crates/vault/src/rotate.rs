@@ -1,8 +1,6 @@
 //! Rotation while the house is open: a new version of a purpose key, and the epoch rotation that
 //! wraps every key anew and destroys the old epoch.
 
-use std::sync::Arc;
-
 use kernel::Timestamp;
 use serde::Serialize;
 use spine::Subject;
@@ -11,13 +9,13 @@ use store::{Transaction, Value, args};
 use crate::aead::SEALS_MAX;
 use crate::error::Error;
 use crate::purpose::{Phase, Purpose};
+use crate::holder::{EpochKey, Wrapped};
 use crate::ring::Ring;
 use crate::rows::{
     CLOSE_EPOCH, COUNT_UNDER_EPOCH, COUNT_USES, Count, END_PURPOSES, EPOCHS, EPOCHS_NEEDED,
     EpochNumber, EpochRow, LOCK, PURPOSES, PurposeRow, RETIRE_AT, REWRAP, REWRAP_MANY, REWRAP_ONE,
     REWRAP_PURPOSE, SubjectRow, UNDER_EPOCH,
 };
-use crate::sealed::{purpose_context, subject_context, unwrap, wrap};
 use crate::steps::{Step, passed};
 use crate::vault::{NewVersion, Vault, add_epoch, add_version};
 
@@ -92,7 +90,7 @@ impl Vault {
         let version = newest.checked_add(1).ok_or(Error::Fixed(purpose))?;
         let not_before = now.plus(self.inner.tuning.lead);
         let new = NewVersion { tenant: self.tenant(), purpose, version, now, not_before };
-        if !add_version(&self.inner.db, &ring, new, self.entropy()).await? {
+        if !add_version((&self.inner.db, &self.inner.keyholder), &ring, new, self.entropy()).await? {
             return Err(Error::Raced);
         }
         passed(self.drill(), Step::PurposeRecorded)?;
@@ -190,7 +188,7 @@ impl Vault {
         let _one = self.inner.rotating.lock().await;
         let (epoch, resumed) = self.begin_epoch().await?;
         self.refresh().await?;
-        let old: Vec<i64> = self.ring().epochs.iter().map(|known| known.number).collect();
+        let old: Vec<i64> = self.ring().epochs.iter().map(|known| known.key.number).collect();
         let old: Vec<i64> = old.into_iter().filter(|number| *number < epoch).collect();
         let mut total = 0;
         for number in &old {
@@ -214,7 +212,7 @@ impl Vault {
     pub async fn is_rotation_unfinished(&self) -> Result<bool, Error> {
         let needed: Vec<EpochNumber> =
             self.inner.db.read().await?.all(EPOCHS_NEEDED.text(), args![]).await?;
-        Ok(self.epoch_rows().await?.len() > 1 || !self.leftover_epochs(&needed)?.is_empty())
+        Ok(self.epoch_rows().await?.len() > 1 || !self.leftover_epochs(&needed).await?.is_empty())
     }
 
     async fn epoch_rows(&self) -> Result<Vec<EpochRow>, Error> {
@@ -225,11 +223,11 @@ impl Vault {
 
     /// Files of epochs that no row needs any more. One newer than all rows is no leftover: a
     /// rotation that was cut short wrote it, and the next one uses it.
-    fn leftover_epochs(&self, needed: &[EpochNumber]) -> Result<Vec<i64>, Error> {
+    async fn leftover_epochs(&self, needed: &[EpochNumber]) -> Result<Vec<i64>, Error> {
         let Some(newest) = needed.last().map(|epoch| epoch.0) else { return Ok(Vec::new()) };
         let is_leftover =
             |file: &i64| *file < newest && !needed.iter().any(|epoch| epoch.0 == *file);
-        Ok(self.inner.keyholder.epochs()?.into_iter().filter(is_leftover).collect())
+        Ok(self.inner.keyholder.epochs().await?.into_iter().filter(is_leftover).collect())
     }
 
     /// Begins the next epoch and gives its number; or gives the newest, and true, where a rotation
@@ -240,15 +238,14 @@ impl Vault {
         let rows: Vec<EpochRow> = tx.all(EPOCHS.text(), args![self.tenant().as_bytes()]).await?;
         let newest = rows.last().ok_or(Error::Missing { what: "its epoch" })?.epoch;
         let needed: Vec<EpochNumber> = tx.all(EPOCHS_NEEDED.text(), args![]).await?;
-        if rows.len() > 1 || !self.leftover_epochs(&needed)?.is_empty() {
+        if rows.len() > 1 || !self.leftover_epochs(&needed).await?.is_empty() {
             return Ok((newest, true));
         }
         let number = newest + 1;
-        self.inner.keyholder.add(number, self.entropy()).await?;
+        self.inner.keyholder.add_epoch(number).await?;
         passed(self.drill(), Step::EpochWritten)?;
-        let epoch = self.inner.keyholder.epoch(number).await?;
-        let now = self.now();
-        add_epoch(&mut tx, &epoch, (self.tenant(), number), now, self.entropy()).await?;
+        let wrapped = self.inner.keyholder.make_tenant(number).await?;
+        add_epoch(&mut tx, (self.tenant(), number), wrapped, self.now()).await?;
         tx.commit().await?;
         passed(self.drill(), Step::EpochRecorded)?;
         Ok((number, false))
@@ -276,11 +273,13 @@ impl Vault {
         new: i64,
         counter: &mut Counter<'_>,
     ) -> Result<(), Error> {
-        let ring = self.ring();
         let mut last = Error::Raced;
         for _ in 0..PASSES {
-            self.rewrap_purposes(&ring, old, new).await?;
-            self.rewrap_subjects(&ring, (old, new), counter).await?;
+            match self.rewrap_all(old, new, counter).await {
+                // Another process that rotates too was faster: there is nothing left to wrap.
+                Err(Error::EpochGone { .. }) => self.refresh().await?,
+                other => other?,
+            }
             match self.close_epoch(old).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
@@ -292,6 +291,17 @@ impl Vault {
             }
         }
         Err(last)
+    }
+
+    async fn rewrap_all(
+        &self,
+        old: i64,
+        new: i64,
+        counter: &mut Counter<'_>,
+    ) -> Result<(), Error> {
+        let ring = self.ring();
+        self.rewrap_purposes(&ring, old, new).await?;
+        self.rewrap_subjects(&ring, (old, new), counter).await
     }
 
     async fn close_epoch(&self, old: i64) -> Result<bool, Error> {
@@ -307,15 +317,19 @@ impl Vault {
     }
 
     async fn rewrap_purposes(&self, ring: &Ring, old: i64, new: i64) -> Result<(), Error> {
-        let (from, to) = both(ring, old, new)?;
         let tenant = self.tenant();
+        let rows: Vec<PurposeRow> =
+            self.inner.db.read().await?.all(PURPOSES.text(), args![tenant.as_bytes()]).await?;
+        let rows: Vec<PurposeRow> =
+            rows.into_iter().filter(|row| row.epoch == Some(old)).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let keys = rows.iter().map(|row| row.wrapped(old)).collect();
+        let wrapped = self.inner.keyholder.rewrap(both(ring, old, new)?, keys).await?;
         let mut tx = self.inner.db.begin().await?;
-        let rows: Vec<PurposeRow> = tx.all(PURPOSES.text(), args![tenant.as_bytes()]).await?;
-        for row in rows.iter().filter(|row| row.epoch == Some(old)) {
+        for (row, wrapped) in rows.iter().zip(wrapped) {
             let version = row.life.version;
-            let context = |epoch| purpose_context(tenant, &row.purpose, version, row.key, epoch);
-            let key = unwrap(from, &context(old), &row.wrapped)?;
-            let wrapped = wrap(to, &context(new), &key, self.entropy())?;
             let args = args![tenant.as_bytes(), &row.purpose, version, old, new, wrapped];
             tx.run(REWRAP_PURPOSE.text(), args).await?;
         }
@@ -337,26 +351,13 @@ impl Vault {
                 self.inner.db.read().await?.all(UNDER_EPOCH.text(), args).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = last.subject.to_bytes().to_vec();
-            let mut wrapped = Vec::with_capacity(rows.len());
-            for row in &rows {
-                wrapped.push((row.subject, self.rewrap_row(ring, row, old, new)?));
-            }
+            let keys: Vec<Wrapped> = rows.iter().map(|row| row.wrapped(old)).collect();
+            let wrapped = self.inner.keyholder.rewrap(both(ring, old, new)?, keys).await?;
+            let wrapped: Vec<_> =
+                rows.iter().map(|row| row.subject).zip(wrapped).collect();
             counter.tell(self.write_batch(&wrapped, old, new).await?);
             passed(self.drill(), Step::BatchRewrapped)?;
         }
-    }
-
-    fn rewrap_row(
-        &self,
-        ring: &Ring,
-        row: &SubjectRow,
-        old: i64,
-        new: i64,
-    ) -> Result<Vec<u8>, Error> {
-        let (from, to) = both(ring, old, new)?;
-        let context = |epoch| subject_context(self.tenant(), row.subject, row.key, epoch);
-        let key = unwrap(from, &context(old), &row.wrapped)?;
-        wrap(to, &context(new), &key, self.entropy())
     }
 
     /// Writes one batch. The guard on the old epoch leaves alone what was shredded meanwhile.
@@ -392,10 +393,10 @@ impl Vault {
         let mut tx = self.locked().await?;
         let needed: Vec<EpochNumber> = tx.all(EPOCHS_NEEDED.text(), args![]).await?;
         let mut destroyed = Vec::new();
-        for number in self.leftover_epochs(&needed)? {
-            self.inner.keyholder.overwrite(number, Arc::clone(&self.inner.entropy)).await?;
+        for number in self.leftover_epochs(&needed).await? {
+            self.inner.keyholder.overwrite_epoch(number).await?;
             passed(self.drill(), Step::EpochOverwritten)?;
-            self.inner.keyholder.remove(number).await?;
+            self.inner.keyholder.remove_epoch(number).await?;
             destroyed.push(number);
         }
         tx.rollback().await?;
@@ -403,14 +404,9 @@ impl Vault {
     }
 }
 
-fn both(
-    ring: &Ring,
-    old: i64,
-    new: i64,
-) -> Result<(&crate::aead::Cipher, &crate::aead::Cipher), Error> {
-    let from = ring.tenant_key(old).ok_or(Error::EpochGone { epoch: old })?;
-    let to = ring.tenant_key(new).ok_or(Error::EpochGone { epoch: new })?;
-    Ok((from, to))
+fn both(ring: &Ring, old: i64, new: i64) -> Result<[EpochKey; 2], Error> {
+    let known = |epoch| ring.epoch_key(epoch).cloned().ok_or(Error::EpochGone { epoch });
+    Ok([known(old)?, known(new)?])
 }
 
 /// Counts batches for the one who watches.

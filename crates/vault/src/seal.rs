@@ -34,7 +34,7 @@ impl Vault {
         if subject == Subject::House {
             let ring = self.ring();
             let version = ring.current(Purpose::Field, self.now())?;
-            let Material::Cipher(cipher) = &version.material else {
+            let Material::Cipher(cipher) = version.material.as_ref() else {
                 return Err(Error::Missing { what: "the field key" });
             };
             if version.use_once() > SEALS_MAX {
@@ -77,7 +77,7 @@ impl Vault {
                 self.mark_stale();
                 return Err(Error::Forged);
             };
-            let Material::Cipher(cipher) = &version.material else { return Err(Error::Erased) };
+            let Material::Cipher(cipher) = version.material.as_ref() else { return Err(Error::Erased) };
             let binding = Binding { tenant: self.tenant(), subject, place, key: version.id };
             return open(cipher, &binding, sealed).map(Secret::new);
         }
@@ -150,7 +150,7 @@ impl Vault {
         let key = match ring.current(Purpose::Mac, self.now()) {
             Ok(version) => {
                 version.use_once();
-                match &version.material {
+                match version.material.as_ref() {
                     Material::Mac(key) => key,
                     Material::Cipher(_) | Material::Pair(_) | Material::Gone => {
                         &self.inner.digests.mac
@@ -168,7 +168,7 @@ impl Vault {
     pub fn mac_matches(&self, context: &'static str, message: &[u8], tag: &[u8]) -> bool {
         let ring = self.ring();
         let parts: [&[u8]; 3] = [b"mac", context.as_bytes(), message];
-        ring.versions(Purpose::Mac).iter().rev().any(|version| match &version.material {
+        ring.versions(Purpose::Mac).iter().rev().any(|version| match version.material.as_ref() {
             Material::Mac(key) => {
                 constant_time::verify_slices_are_equal(&digest(key, &parts), tag).is_ok()
             }

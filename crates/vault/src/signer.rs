@@ -77,7 +77,7 @@ impl Signer {
     pub fn sign_jwt(&self, claims: &impl Serialize, typ: &str) -> Result<String, Error> {
         let ring = self.vault.ring();
         let version = ring.current(self.purpose, self.vault.now())?;
-        let Material::Pair(pair) = &version.material else {
+        let Material::Pair(pair) = version.material.as_ref() else {
             return Err(Error::Missing { what: "a signing key" });
         };
         let header = Header {

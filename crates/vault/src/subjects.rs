@@ -3,20 +3,21 @@
 //! One row decides: `ADD_SUBJECT` never replaces a row, so a tombstone stays one; `ERASE` takes
 //! the wrapped key out of the row. Whoever races whom, the row says which came first.
 
+use std::collections::HashSet;
+
 use kernel::{KeyId, Timestamp};
 use serde::Serialize;
 use spine::Subject;
 use store::{Value, args};
 
-use crate::aead::{Cipher, fresh_key};
+use crate::aead::Cipher;
 use crate::cache::{Held, SubjectKey};
 use crate::error::Error;
-use crate::ring::Ring;
+use crate::holder::{Bytes, KeyName, Named, Wrapped};
 use crate::rows::{
     ADD_SUBJECT, ADD_TOMBSTONE, DROP_DAYS, ERASE, FIND, FIND_MANY, FIND_ONE, RAISE_HORIZON,
     SubjectRow,
 };
-use crate::sealed::{subject_context, unwrap, wrap};
 use crate::steps::{Step, passed};
 use crate::vault::Vault;
 
@@ -89,10 +90,14 @@ impl Vault {
             if missing.len() > limit {
                 return Err(Error::TooMany { limit });
             }
-            let mut found = Vec::with_capacity(missing.len());
-            for chunk in missing.chunks(FIND_MANY) {
-                self.find(chunk, &mut found).await?;
-            }
+            let found = match self.find(&missing).await {
+                // Another process ended the epoch between the row and its key: read it again.
+                Err(Error::EpochGone { .. } | Error::Raced) => {
+                    self.refresh().await?;
+                    continue;
+                }
+                found => found?,
+            };
             // Not put in: a subject was shredded meanwhile, and may be among these.
             if self.inner.cache.put(found, generation, self.now()) {
                 return Ok(());
@@ -101,27 +106,25 @@ impl Vault {
         Err(Error::Raced)
     }
 
-    async fn find(
-        &self,
-        subjects: &[Subject],
-        found: &mut Vec<(Subject, Held)>,
-    ) -> Result<(), Error> {
-        let rows = self.rows(subjects).await?;
-        for subject in subjects {
-            match rows.iter().find(|row| row.subject == *subject) {
-                Some(row) => found.push((*subject, self.held(row).await?)),
-                None if matches!(subject, Subject::Day(_)) => {
-                    // Erased here means: retired since we last heard.
-                    match self.make(*subject).await {
-                        Ok(held) => found.push((*subject, held)),
-                        Err(Error::Erased) => found.push((*subject, Held::Erased)),
-                        Err(other) => return Err(other),
-                    }
-                }
-                None => found.push((*subject, Held::Missing)),
-            }
+    async fn find(&self, subjects: &[Subject]) -> Result<Vec<(Subject, Held)>, Error> {
+        let mut rows = Vec::with_capacity(subjects.len());
+        for chunk in subjects.chunks(FIND_MANY) {
+            rows.extend(self.rows(chunk).await?);
         }
-        Ok(())
+        let mut found = self.held(&rows).await?;
+        let standing: HashSet<Subject> = found.iter().map(|(subject, _)| *subject).collect();
+        for subject in subjects.iter().filter(|subject| !standing.contains(subject)) {
+            let held = match subject {
+                // Erased here means: retired since we last heard.
+                Subject::Day(_) => match self.make(*subject).await {
+                    Err(Error::Erased) => Held::Erased,
+                    made => made?,
+                },
+                Subject::Account(_) | Subject::House => Held::Missing,
+            };
+            found.push((*subject, held));
+        }
+        Ok(found)
     }
 
     async fn rows(&self, subjects: &[Subject]) -> Result<Vec<SubjectRow>, Error> {
@@ -139,22 +142,33 @@ impl Vault {
         Ok(reader.all(FIND.text(), args).await?)
     }
 
-    /// Opens a row's key. An epoch that this process does not know yet: another one rotated.
-    async fn held(&self, row: &SubjectRow) -> Result<Held, Error> {
-        let Some(epoch) = row.epoch else { return Ok(Held::Erased) };
-        let mut ring = self.ring();
-        if ring.tenant_key(epoch).is_none() {
-            self.refresh().await?;
-            ring = self.ring();
+    /// Opens the rows' keys; one that is in memory already is not asked of the keyholder again.
+    async fn held(&self, rows: &[SubjectRow]) -> Result<Vec<(Subject, Held)>, Error> {
+        let mut found = Vec::with_capacity(rows.len());
+        let mut wanted = Vec::new();
+        for row in rows {
+            let Some(epoch) = row.epoch else {
+                found.push((row.subject, Held::Erased));
+                continue;
+            };
+            match self.inner.cache.known(row.subject, row.key) {
+                Some(known) => found.push((row.subject, known)),
+                None => wanted.push((row, epoch)),
+            }
         }
-        self.unwrap_row(&ring, row, epoch)
-    }
-
-    fn unwrap_row(&self, ring: &Ring, row: &SubjectRow, epoch: i64) -> Result<Held, Error> {
-        let above = ring.tenant_key(epoch).ok_or(Error::Raced)?;
-        let context = subject_context(self.tenant(), row.subject, row.key, epoch);
-        let cipher = Cipher::new(&unwrap(above, &context, &row.wrapped)?)?;
-        Ok(held(row.key, cipher))
+        if wanted.is_empty() {
+            return Ok(found);
+        }
+        // An epoch that this process does not know yet: another one rotated.
+        if wanted.iter().any(|(_, epoch)| self.ring().epoch_key(*epoch).is_none()) {
+            self.refresh().await?;
+        }
+        let keys = wanted.iter().map(|(row, epoch)| row.wrapped(*epoch)).collect();
+        let keys = self.inner.keyholder.open(self.ring().epoch_keys(), keys).await?;
+        for ((row, _), key) in wanted.iter().zip(keys) {
+            found.push((row.subject, held(row.key, Cipher::new(&key)?)));
+        }
+        Ok(found)
     }
 
     /// Makes the key of a new account, or finds that it has one. A key without its account (the
@@ -185,19 +199,24 @@ impl Vault {
             match self.add(subject).await {
                 Ok(Some(held)) => return Ok(held),
                 Ok(None) => {}
-                // A broken foreign key: the epoch ended while the row was on its way.
-                Err(error @ Error::Store(store::Error::Busy(_) | store::Error::Broken(_))) => {
+                // A broken foreign key, or no epoch: it ended while the row was on its way.
+                Err(
+                    error @ (Error::Store(store::Error::Busy(_) | store::Error::Broken(_))
+                    | Error::EpochGone { .. }),
+                ) => {
                     last = error;
                     self.refresh().await?;
                     continue;
                 }
                 Err(other) => return Err(other),
             }
-            if let Some(row) = self.rows(&[subject]).await?.first() {
-                return match self.held(row).await? {
-                    Held::Erased => Err(Error::Erased),
-                    held @ (Held::Key(_) | Held::Missing) => Ok(held),
-                };
+            let rows = self.rows(&[subject]).await?;
+            match self.held(&rows).await.map(|mut found| found.pop()) {
+                Ok(Some((_, Held::Erased))) => return Err(Error::Erased),
+                Ok(Some((_, held @ (Held::Key(_) | Held::Missing)))) => return Ok(held),
+                Ok(None) => {}
+                Err(error @ Error::EpochGone { .. }) => last = error,
+                Err(other) => return Err(other),
             }
             // No row, and none could be added: a retired day, or an epoch that is over.
             self.refresh().await?;
@@ -212,16 +231,15 @@ impl Vault {
         let (ring, now, tenant) = (self.ring(), self.now(), self.tenant());
         let epoch = ring.epoch()?;
         let id = KeyId::generate(now, self.entropy());
-        let key = fresh_key(self.entropy());
-        let context = subject_context(tenant, subject, id, epoch.number);
-        let wrapped = wrap(&epoch.tenant_key, &context, &key, self.entropy())?;
+        let name = KeyName { what: Named::Subject(subject), id };
+        let (wrapped, key) = self.inner.keyholder.make(epoch.key.clone(), name).await?;
         let cipher = Cipher::new(&key)?;
         drop(key);
         let day = match subject {
             Subject::Day(day) => day,
             Subject::Account(_) | Subject::House => i64::MAX,
         };
-        let (number, bytes) = (epoch.number, subject.to_bytes());
+        let (number, bytes) = (epoch.key.number, subject.to_bytes());
         let args = args![tenant.as_bytes(), bytes, id.as_bytes(), number, wrapped, now, day];
         let mut tx = self.inner.db.begin().await?;
         let added = tx.rows(ADD_SUBJECT.text(), args).await?;
@@ -315,6 +333,14 @@ impl Vault {
     #[must_use]
     pub fn cached(&self) -> (usize, usize) {
         (self.inner.cache.len(), self.inner.cache.keys_max())
+    }
+}
+
+impl SubjectRow {
+    /// The key as the keyholder is shown it.
+    pub(crate) fn wrapped(&self, epoch: i64) -> Wrapped {
+        let name = KeyName { what: Named::Subject(self.subject), id: self.key };
+        Wrapped { name, epoch, wrapped: Bytes(self.wrapped.clone()) }
     }
 }
 

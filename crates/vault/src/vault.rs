@@ -9,16 +9,13 @@ use kernel::{Clock, Entropy, KeyId, TenantId, Timestamp};
 use store::{Db, Options, Transaction, args};
 use tokio::sync::Mutex;
 
-use crate::aead::{Cipher, fresh_key};
 use crate::cache::Cache;
-use crate::config::{Config, Tuning};
+use crate::config::{Config, Tuning, Where};
 use crate::error::Error;
-use crate::keyholder::{Keyholder, blocking};
+use crate::holder::{Holder, KeyName, Keyholder, Minute, Named, Remote, TenantKeys};
 use crate::purpose::Purpose;
 use crate::ring::{Material, Ring};
-use crate::root::RootKey;
 use crate::rows::{ADD_EPOCH, ADD_PURPOSE, ADD_VAULT, MIGRATIONS, VAULT, VaultRow};
-use crate::sealed::{purpose_context, tenant_context, wrap};
 use crate::steps::{Step, passed};
 
 /// The vault: cheap to clone, one for each process.
@@ -29,7 +26,7 @@ pub struct Vault {
 
 pub(crate) struct Inner {
     pub(crate) db: Db,
-    pub(crate) keyholder: Keyholder,
+    pub(crate) keyholder: TenantKeys,
     pub(crate) tenant: TenantId,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -47,7 +44,7 @@ pub(crate) struct Inner {
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vault")
-            .field("folder", &self.inner.keyholder.folder())
+            .field("keyholder", &self.inner.keyholder)
             .field("tenant", &self.inner.tenant)
             .finish_non_exhaustive()
     }
@@ -68,32 +65,21 @@ impl Vault {
         if stored_name(&db).await?.is_some() {
             return Err(Error::Exists);
         }
-        let drill = Arc::clone(&config.tuning.drill);
-        let (root, entropy) = (config.root.clone(), Arc::clone(&config.entropy));
-        let folder = config.folder.clone();
-        let made = blocking(move || {
-            crate::files::make_private_folder(&folder)?;
-            root.make(entropy.as_ref())?;
-            passed(drill.as_ref(), Step::RootWritten)?;
-            let keyholder = Keyholder::make(&folder, root.open()?, entropy.as_ref())?;
-            passed(drill.as_ref(), Step::NameWritten)?;
-            Ok(keyholder)
-        });
-        let keyholder = made.await?;
+        let keyholder = TenantKeys::new(make_holder(&config).await?, config.tenant).await?;
         // Epochs beyond the first: this folder has lived with another database.
-        if keyholder.epochs()?.iter().any(|epoch| *epoch != 1) {
+        if keyholder.epochs().await?.iter().any(|epoch| *epoch != 1) {
             return Err(Error::Mismatch);
         }
-        keyholder.add(1, config.entropy.as_ref()).await?;
+        keyholder.add_epoch(1).await?;
         passed(config.tuning.drill.as_ref(), Step::EpochWritten)?;
-        let epoch = keyholder.epoch(1).await?;
+        let wrapped = keyholder.make_tenant(1).await?;
         let now = config.clock.now();
         let mut tx = db.begin().await?;
         let added = tx.rows(ADD_VAULT.text(), args![keyholder.name(), now]).await?;
         if added.is_empty() {
             return Err(Error::Exists);
         }
-        add_epoch(&mut tx, &epoch, (config.tenant, 1), now, config.entropy.as_ref()).await?;
+        add_epoch(&mut tx, (config.tenant, 1), wrapped, now).await?;
         tx.commit().await?;
         passed(config.tuning.drill.as_ref(), Step::VaultRecorded)?;
         Self::start(config, db, keyholder).await
@@ -106,19 +92,7 @@ impl Vault {
     /// [`Error::Mismatch`] where folder and database are of two vaults, [`Error::EpochGone`] where
     /// the database is older than the last epoch rotation.
     pub async fn open(config: Config) -> Result<Self, Error> {
-        let (root, folder) = (config.root.clone(), config.folder.clone());
-        let opened = blocking(move || {
-            let root: Arc<dyn RootKey> = match root.open() {
-                Err(Error::File { source, .. })
-                    if source.kind() == std::io::ErrorKind::NotFound =>
-                {
-                    return Err(Error::Missing { what: "the root key's file" });
-                }
-                other => other?,
-            };
-            Keyholder::open(&folder, root)
-        });
-        let keyholder = opened.await?.ok_or(Error::Missing { what: "the keyholder folder" })?;
+        let keyholder = TenantKeys::new(open_holder(&config).await?, config.tenant).await?;
         let db = connect(&config).await?;
         match stored_name(&db).await? {
             None => return Err(Error::Missing { what: "its row in the key database" }),
@@ -128,7 +102,7 @@ impl Vault {
         Self::start(config, db, keyholder).await
     }
 
-    async fn start(config: Config, db: Db, keyholder: Keyholder) -> Result<Self, Error> {
+    async fn start(config: Config, db: Db, keyholder: TenantKeys) -> Result<Self, Error> {
         let ring = complete_purposes(&config, &db, &keyholder).await?;
         let cache = Cache::new(config.tuning.cache_keys, config.tuning.recheck);
         let digests = Digests::new(&ring)?;
@@ -162,6 +136,15 @@ impl Vault {
         let mut place = self.inner.ring.write().unwrap_or_else(PoisonError::into_inner);
         *place = Arc::new(ring);
         Ok(())
+    }
+
+    /// What the keyholder's process opened in each minute after this one (minutes since 1970), as
+    /// far as it remembers; nothing where the keyholder is in this process.
+    ///
+    /// # Errors
+    /// [`Error::KeyholderAway`].
+    pub async fn minutes(&self, after: i64) -> Result<Vec<Minute>, Error> {
+        self.inner.keyholder.minutes(after).await
     }
 
     /// Ends the connections to the key database.
@@ -198,6 +181,22 @@ impl Vault {
     }
 }
 
+/// The keyholder, with its root key and folder where they are to be made in this process.
+async fn make_holder(config: &Config) -> Result<Arc<dyn Holder>, Error> {
+    let Where::Here(home) = &config.keyholder else { return open_holder(config).await };
+    let (entropy, drill) = (Arc::clone(&config.entropy), Arc::clone(&config.tuning.drill));
+    Ok(Arc::new(Keyholder::make_in_steps(home, entropy, drill).await?))
+}
+
+async fn open_holder(config: &Config) -> Result<Arc<dyn Holder>, Error> {
+    match &config.keyholder {
+        Where::Here(home) => {
+            Ok(Arc::new(Keyholder::open(home, Arc::clone(&config.entropy)).await?))
+        }
+        Where::Socket { path, wait } => Ok(Arc::new(Remote::reach(path, *wait).await?)),
+    }
+}
+
 async fn connect(config: &Config) -> Result<Db, Error> {
     let options = Options { connections: 4, ..Options::new(config.database_url.clone()) };
     let db = Db::open(&options).await?;
@@ -212,7 +211,7 @@ async fn stored_name(db: &Db) -> Result<Option<[u8; 16]>, Error> {
 
 /// Makes the first version of each purpose that has none: at `init`, after an `init` that was cut
 /// short, and after an update of the program that brought a new purpose.
-async fn complete_purposes(config: &Config, db: &Db, keyholder: &Keyholder) -> Result<Ring, Error> {
+async fn complete_purposes(config: &Config, db: &Db, keyholder: &TenantKeys) -> Result<Ring, Error> {
     let mut ring = Ring::read(db, keyholder, config.tenant, &Ring::default()).await?;
     let now = config.clock.now();
     for purpose in Purpose::ALL {
@@ -220,7 +219,7 @@ async fn complete_purposes(config: &Config, db: &Db, keyholder: &Keyholder) -> R
             continue;
         }
         let new = NewVersion { tenant: config.tenant, purpose, version: 1, now, not_before: now };
-        add_version(db, &ring, new, config.entropy.as_ref()).await?;
+        add_version((db, keyholder), &ring, new, config.entropy.as_ref()).await?;
         ring = Ring::read(db, keyholder, config.tenant, &ring).await?;
         passed(config.tuning.drill.as_ref(), Step::PurposeRecorded)?;
     }
@@ -239,7 +238,7 @@ pub(crate) struct NewVersion {
 
 /// Adds a version of a purpose key. False where another process has just added it.
 pub(crate) async fn add_version(
-    db: &Db,
+    (db, keyholder): (&Db, &TenantKeys),
     ring: &Ring,
     new: NewVersion,
     entropy: &dyn Entropy,
@@ -247,11 +246,11 @@ pub(crate) async fn add_version(
     let NewVersion { tenant, purpose, version, now, not_before } = new;
     let epoch = ring.epoch()?;
     let id = KeyId::generate(now, entropy);
-    let key = fresh_key(entropy);
+    let what = Named::Purpose { purpose: purpose.name().to_owned(), version };
+    let (wrapped, key) = keyholder.make(epoch.key.clone(), KeyName { what, id }).await?;
     let public_key = Material::new(purpose, &key)?.public_key();
-    let context = purpose_context(tenant, purpose.name(), version, id, epoch.number);
-    let wrapped = wrap(&epoch.tenant_key, &context, &key, entropy)?;
-    let (name, id, number) = (purpose.name(), id.as_bytes(), epoch.number);
+    drop(key);
+    let (name, id, number) = (purpose.name(), id.as_bytes(), epoch.key.number);
     let args =
         args![tenant.as_bytes(), name, version, id, number, wrapped, public_key, now, not_before];
     let mut tx = db.begin().await?;
@@ -271,7 +270,7 @@ impl Digests {
     fn new(ring: &Ring) -> Result<Self, Error> {
         let first = |purpose: Purpose| {
             let version = ring.versions(purpose).first();
-            match version.map(|version| &version.material) {
+            match version.map(|version| version.material.as_ref()) {
                 Some(Material::Mac(key)) => Ok(key.as_ref().clone()),
                 Some(Material::Cipher(_) | Material::Pair(_) | Material::Gone) | None => {
                     Err(Error::Missing { what: "a digest key" })
@@ -283,16 +282,13 @@ impl Digests {
     }
 }
 
-/// Records an epoch with a fresh tenant key under it. False where it is recorded already.
+/// Records an epoch with the tenant's key under it. False where it is recorded already.
 pub(crate) async fn add_epoch(
     tx: &mut Transaction,
-    epoch: &Cipher,
     (tenant, number): (TenantId, i64),
+    wrapped: Vec<u8>,
     now: Timestamp,
-    entropy: &dyn Entropy,
 ) -> Result<bool, Error> {
-    let key = fresh_key(entropy);
-    let wrapped = wrap(epoch, &tenant_context(tenant, number), &key, entropy)?;
     let args = args![tenant.as_bytes(), number, wrapped, now];
     Ok(!tx.rows(ADD_EPOCH.text(), args).await?.is_empty())
 }

@@ -73,25 +73,14 @@ pub(crate) async fn run(file: &Path) -> anyhow::Result<ExitCode> {
 fn look_at_files(loaded: &Loaded) -> Vec<Finding> {
     let places = loaded.places();
     let mut findings = Vec::new();
-    let live = loaded.config.mode == Mode::Live;
-    if loaded.config.root.kind == RootKind::KeyFile {
-        let mend = "set root.kind = \"passphrase\": the root key stands in the clear";
-        findings.push(if live { fault("root key", mend) } else { warning("root key", mend) });
-    } else {
-        findings.push(right("root key"));
-    }
-    match vault::same_volume(&places.data, &places.keys) {
-        Ok(false) => findings.push(right("keys and data apart")),
-        Ok(true) => {
-            let mend = "keys and data lie on one volume: set data.keys_dir to another one, outside \
-                        the data's backups";
-            findings.push(if live {
-                fault("keys and data apart", mend)
-            } else {
-                warning("keys and data apart", mend)
-            });
-        }
-        Err(error) => findings.push(fault("keys and data apart", error.to_string())),
+    // A keyholder of its own is asked, once the vault is open.
+    if loaded.config.keyholder.socket.is_none() {
+        let live = loaded.config.mode == Mode::Live;
+        findings.push(look_at_root(loaded.config.root.kind == RootKind::KeyFile, live));
+        findings.push(match vault::same_volume(&places.data, &places.keys) {
+            Ok(same) => look_at_volumes(same, live),
+            Err(error) => fault(APART, error.to_string()),
+        });
     }
     findings.push(look_at_modes(loaded));
     findings.push(look_at_processes(loaded));
@@ -134,6 +123,56 @@ fn look_at_processes(loaded: &Loaded) -> Finding {
     let off = processes::promises_off(&loaded.config).into_iter().chain(processes::kernel_lacks());
     let off: Vec<String> = off.collect();
     warning(WHAT, format!("{}; promises off: {}", users.join(", "), off.join("; ")))
+}
+
+fn look_at_root(is_in_the_clear: bool, live: bool) -> Finding {
+    const WHAT: &str = "root key";
+    let mend = "set root.kind = \"passphrase\": the root key stands in the clear";
+    match (is_in_the_clear, live) {
+        (false, _) => right(WHAT),
+        (true, true) => fault(WHAT, mend),
+        (true, false) => warning(WHAT, mend),
+    }
+}
+
+const APART: &str = "keys and data apart";
+
+fn look_at_volumes(are_one: bool, live: bool) -> Finding {
+    let mend = "keys and data lie on one volume: set data.keys_dir (keyholder.dir) to another one, \
+                outside the data's backups";
+    match (are_one, live) {
+        (false, _) => right(APART),
+        (true, true) => fault(APART, mend),
+        (true, false) => warning(APART, mend),
+    }
+}
+
+/// Whether the keyholder is a process of its own, and how it stands.
+async fn look_at_keyholder(house: &House, data: &Path) -> Vec<Finding> {
+    const WHAT: &str = "keyholder";
+    let facts = match house.vault.facts(data).await {
+        Ok(facts) => facts,
+        Err(error) => return vec![fault(WHAT, error.to_string())],
+    };
+    let mut findings = Vec::new();
+    if facts.rotation_unfinished {
+        let mend = "an epoch rotation was cut short: run `stagedoor key rotate epoch`";
+        findings.push(warning("epoch", mend));
+    }
+    if house.config.keyholder.socket.is_none() {
+        let mend = "this program opens the root key itself: who takes it over has every key. Run \
+                    `stagedoor keyholder serve` as another user, and set keyholder.socket";
+        findings.push(warning(WHAT, mend));
+        return findings;
+    }
+    let live = house.config.mode == Mode::Live;
+    findings.push(right(WHAT));
+    findings.push(look_at_root(facts.root == "key file", live));
+    findings.push(look_at_volumes(facts.same_volume, live));
+    if facts.exposed {
+        findings.push(fault(WHAT, "others on its host can read its folder: chmod 0700"));
+    }
+    findings
 }
 
 /// Whether what only this program should read is closed to others on this host.
@@ -194,11 +233,13 @@ async fn look_inside(loaded: Loaded, findings: &mut Vec<Finding>) {
         ));
     }
     db.close().await;
+    let data = loaded.places().data;
     let house = match House::open(loaded).await {
         Ok(house) => house,
         Err(error) => return findings.push(fault("vault", format!("{error:#}"))),
     };
     findings.push(right("vault"));
+    findings.extend(look_at_keyholder(&house, &data).await);
     look_at_log(&house, findings).await;
     house.spine.close().await;
     house.vault.close().await;

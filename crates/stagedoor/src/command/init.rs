@@ -93,12 +93,16 @@ pub(crate) fn write_private(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 /// The commented file.
 fn render(init: &Init) -> String {
     let quoted = |text: &str| serde_json::Value::String(text.to_owned()).to_string();
-    let root = match &init.passphrase_file {
-        Some(file) => format!(
+    let root = match (&init.keyholder, &init.passphrase_file) {
+        (Some(socket), _) => format!(
+            "# said in the keyholder's own file\n\n[keyholder]\nsocket = {}",
+            quoted(&socket.display().to_string())
+        ),
+        (None, Some(file)) => format!(
             "kind = \"passphrase\"\npassphrase_file = {}",
             quoted(&file.display().to_string())
         ),
-        None => "# in the clear, for trying; for a live shop: kind = \"passphrase\"\n\
+        (None, None) => "# in the clear, for trying; for a live shop: kind = \"passphrase\"\n\
                  kind = \"key_file\""
             .to_owned(),
     };

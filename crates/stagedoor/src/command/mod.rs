@@ -6,6 +6,7 @@ mod docs;
 mod doctor;
 pub(crate) mod init;
 mod key;
+mod keyholder;
 pub(crate) mod migrate;
 pub(crate) mod serve;
 mod service;
@@ -16,7 +17,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
-use crate::config::{Loaded, load};
+use crate::config::{Loaded, load, load_for_keyholder};
 use crate::demo;
 use crate::house::House;
 use crate::processes::users::become_core;
@@ -33,6 +34,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor => return doctor::run(file).await,
         Command::Audit(command) => return audit::run(file, command).await,
         Command::Key(command) => key::run(&House::open(act(file)?).await?, command).await?,
+        Command::Keyholder(command) => {
+            keyholder::run(&load_for_keyholder(file)?, command).await?;
+        }
         Command::User(command) => user::run(&House::open(act(file)?).await?, command).await?,
         Command::Service(command) => {
             service::run(&House::open(act(file)?).await?, command).await?;

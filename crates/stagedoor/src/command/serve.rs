@@ -54,6 +54,7 @@ pub(crate) fn announce(config: &Config, door: SocketAddr, console: SocketAddr) {
 
 /// What an installation does not promise, however many processes it has (docs/modes.md).
 pub(crate) fn promises_off(config: &Config) -> Vec<&'static str> {
+    let is_apart = config.keyholder.socket.is_some();
     let mut off = Vec::new();
     if config.witness.is_empty() {
         off.push(
@@ -61,7 +62,7 @@ pub(crate) fn promises_off(config: &Config) -> Vec<&'static str> {
              checkpoint` elsewhere",
         );
     }
-    if config.root.kind == crate::config::RootKind::KeyFile {
+    if !is_apart && config.root.kind == crate::config::RootKind::KeyFile {
         off.push("the root key stands in a file in the clear");
     }
     if config.shows_mails_to_the_world() {
@@ -69,7 +70,7 @@ pub(crate) fn promises_off(config: &Config) -> Vec<&'static str> {
             "whoever reaches the door reads all mails at /auth/dev/outbox and owns every account",
         );
     }
-    if config.data.keys_dir.is_none() {
+    if !is_apart && config.data.keys_dir.is_none() {
         off.push("keys and data lie in one folder: whoever copies it has both");
     }
     off

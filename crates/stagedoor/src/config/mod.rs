@@ -28,6 +28,18 @@ pub(crate) struct Loaded {
 
 /// Reads and checks a file.
 pub(crate) fn load(file: &Path) -> anyhow::Result<Loaded> {
+    load_checked(file, Config::problems)
+}
+
+/// Reads a file for a keyholder, which may have a small one of its own.
+pub(crate) fn load_for_keyholder(file: &Path) -> anyhow::Result<Loaded> {
+    load_checked(file, Config::key_problems)
+}
+
+fn load_checked(
+    file: &Path,
+    problems: fn(&Config) -> Vec<ConfigProblem>,
+) -> anyhow::Result<Loaded> {
     let text = std::fs::read_to_string(file).with_context(|| {
         format!(
             "{} cannot be read: `stagedoor init` makes one, --config names another",
@@ -35,7 +47,7 @@ pub(crate) fn load(file: &Path) -> anyhow::Result<Loaded> {
         )
     })?;
     let config: Config = toml::from_str(&text).map_err(|error| in_words(file, &text, &error))?;
-    let problems = config.problems();
+    let problems = problems(&config);
     if !problems.is_empty() {
         let lines: Vec<String> = problems
             .iter()
@@ -77,6 +89,7 @@ impl Config {
     pub(crate) fn problems(&self) -> Vec<ConfigProblem> {
         let mut problems = self.edge_config().problems();
         problems.extend(self.access.problems());
+        problems.extend(self.key_problems());
         let mut say = |key: &str, detail: &str| {
             problems.push(ConfigProblem { key: key.to_owned(), detail: detail.to_owned() });
         };
@@ -96,9 +109,6 @@ impl Config {
         if self.mode == Mode::Live && self.identity.mail.to == identity::MailRoad::Outbox {
             say("identity.mail.to", "a live shop sends mail: set smtp, or mode = \"test\"");
         }
-        if self.root.kind == RootKind::Passphrase && self.root.passphrase_file.is_none() {
-            say("root.passphrase_file", "is missing: the file that holds the passphrase");
-        }
         if let Some(forward) = &self.forward_auth
             && (!forward.path.starts_with('/') || forward.proxies.is_empty())
         {
@@ -113,6 +123,26 @@ impl Config {
         }
         if let Err(error) = watch::tune(&self.watch) {
             say("watch", &error.to_string());
+        }
+        problems
+    }
+
+    /// What is wrong with the sections that a keyholder reads.
+    fn key_problems(&self) -> Vec<ConfigProblem> {
+        let mut problems = Vec::new();
+        let mut say = |key: &str, detail: &str| {
+            problems.push(ConfigProblem { key: key.to_owned(), detail: detail.to_owned() });
+        };
+        let root = &self.root;
+        let ways = [root.passphrase_file.is_some(), root.passphrase_credential.is_some()];
+        if root.kind == RootKind::Passphrase && ways == [false, false] {
+            say("root.passphrase_file", "is missing: the file that holds the passphrase");
+        }
+        if ways == [true, true] {
+            say("root.passphrase_credential", "and passphrase_file exclude each other: give one");
+        }
+        if self.keyholder.opens_per_s == 0 || self.keyholder.opens_burst < 512 {
+            say("keyholder.opens_burst", "must be 512 or more, and opens_per_s 1 or more");
         }
         problems
     }

@@ -22,6 +22,8 @@ pub(crate) struct Config {
     pub data: DataConfig,
     /// The root key. Restart.
     pub root: RootConfig,
+    /// The keyholder, where it is a process of its own. Restart.
+    pub keyholder: KeyholderConfig,
     /// Where the program listens. Restart.
     pub listen: ListenConfig,
     /// TLS. Restart; files that are renewed are seen within a minute, or at SIGHUP.
@@ -135,6 +137,44 @@ pub(crate) struct RootConfig {
     /// The file that holds the passphrase, as a service manager hands it over. Default none.
     #[schema(value_type = Option<String>)]
     pub passphrase_file: Option<PathBuf>,
+    /// The name of the systemd credential that holds the passphrase (`LoadCredential=`), instead of
+    /// a file. Default none.
+    pub passphrase_credential: Option<String>,
+}
+
+/// `[keyholder]`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct KeyholderConfig {
+    /// The unix socket of `stagedoor keyholder serve`, which alone opens the root key then. Default
+    /// none: this process opens it itself.
+    #[schema(value_type = Option<String>)]
+    pub socket: Option<PathBuf>,
+    /// The folder of root key and epoch keys, its user's only. Default `data.keys_dir`.
+    #[schema(value_type = Option<String>)]
+    pub dir: Option<PathBuf>,
+    /// The user id of the program that asks; nobody else is answered. Default: whose `dir` is.
+    pub core_uid: Option<u32>,
+    /// Persons' keys that may be opened each second. Default 100, for 100,000 accounts.
+    pub opens_per_s: u32,
+    /// Persons' keys that may be opened at once after a rest, 512 or more. Default 6000.
+    #[schema(minimum = 512)]
+    pub opens_burst: u32,
+    /// How long a program that starts waits for the keyholder, ms. Default 30000.
+    pub wait_ms: u64,
+}
+
+impl Default for KeyholderConfig {
+    fn default() -> Self {
+        Self {
+            socket: None,
+            dir: None,
+            core_uid: None,
+            opens_per_s: 100,
+            opens_burst: 6_000,
+            wait_ms: 30_000,
+        }
+    }
 }
 
 /// How the root key is kept.

@@ -20,6 +20,7 @@ mod death;
 mod door;
 mod full_disk;
 mod hard_weather;
+mod keyholder;
 mod killed;
 mod mail_server;
 mod nodes;

@@ -1,6 +1,6 @@
 //! V9: the work stops after each step, the vault is opened again, and the work goes on.
 
-use vault::{Error, Purpose, Root, Step, Subject, Vault};
+use vault::{Error, Home, Purpose, Root, Step, Subject, Vault, Where};
 
 use crate::epoch::{all_open, peopled};
 use crate::world::{NOON, PLACE, World, account, both, open, seal};
@@ -19,6 +19,10 @@ async fn go_on(world: &World) -> Vault {
 
 fn init_stops_after(step: Step, nth: usize) {
     both(async |world| {
+        // A keyholder of its own has made these by itself.
+        if world.is_remote() && matches!(step, Step::RootWritten | Step::NameWritten) {
+            return;
+        }
         stopped(Vault::init(world.stopping(step, nth)).await, step);
         let vault = go_on(world).await;
         assert_eq!(vault.list().unwrap().len(), Purpose::ALL.len());
@@ -58,11 +62,10 @@ fn a_folder_of_another_vault_is_not_taken_over() {
         let opened = Vault::open(config.clone()).await;
         assert!(matches!(opened, Err(Error::Missing { .. })), "{opened:?}");
         // A whole other vault: its database does not open with this folder.
-        config.folder = world.path("elsewhere");
-        config.root = Root::KeyFile { file: world.path("elsewhere.key") };
+        let root = Root::KeyFile { file: world.path("elsewhere.key") };
+        config.keyholder = Where::Here(Home { folder: world.path("elsewhere"), root });
         Vault::init(config.clone()).await.unwrap().close().await;
-        config.folder = world.config().folder;
-        config.root = world.config().root;
+        config.keyholder = world.config().keyholder;
         let mixed = Vault::open(config).await;
         assert!(matches!(mixed, Err(Error::Mismatch)), "{mixed:?}");
     });

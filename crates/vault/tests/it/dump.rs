@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use kernel::Secret;
 use vault::{Purpose, Root, Subject, Vault};
 
-use crate::world::{World, account, both, seal};
+use crate::world::{World, account, both_here, seal};
 
 const PASSPHRASE: &str = "canary-passphrase-of-the-root";
 
@@ -41,10 +41,10 @@ fn holds(dump: &[u8], needle: &[u8]) -> bool {
 // V4
 #[test]
 fn a_dump_holds_no_key() {
-    both(async |world| {
-        let mut config = world.config();
+    both_here(async |world| {
         let passphrase = Secret::new(PASSPHRASE.to_owned());
-        config.root = Root::Passphrase { file: world.path("keyholder/root.json"), passphrase };
+        let file = world.path("keyholder/root.json");
+        let config = world.with_root(Root::Passphrase { file, passphrase });
         let vault = Vault::init(config.clone()).await.unwrap();
         for number in 0..20 {
             vault.create(account(number)).await.unwrap();
@@ -78,7 +78,7 @@ fn a_dump_holds_no_key() {
 // V4: the search above would find a key if one were there
 #[test]
 fn the_search_finds_what_is_there() {
-    both(async |world| {
+    both_here(async |world| {
         let vault = world.init().await;
         vault.close().await;
         let dump = dump(world).await;
@@ -90,10 +90,10 @@ fn the_search_finds_what_is_there() {
 // V4
 #[test]
 fn debug_shows_no_key() {
-    both(async |world| {
-        let mut config = world.config();
+    both_here(async |world| {
         let passphrase = Secret::new(PASSPHRASE.to_owned());
-        config.root = Root::Passphrase { file: world.path("keyholder/root.json"), passphrase };
+        let file = world.path("keyholder/root.json");
+        let config = world.with_root(Root::Passphrase { file, passphrase });
         let shown = format!("{config:?}");
         let vault = Vault::init(config).await.unwrap();
         let notary = vault.notary("log").unwrap();

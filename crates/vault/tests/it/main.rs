@@ -1,4 +1,4 @@
-//! The vault's use cases, each on SQLite and on PostgreSQL; V1 … V9 are the promises of lib.rs.
+//! The vault's use cases, each on SQLite and on PostgreSQL; V1 … V11 are the promises of lib.rs.
 //! `cfg(test)` on each module tells clippy that its helpers are tests too.
 
 #[cfg(test)]
@@ -7,6 +7,8 @@ mod crash;
 mod dump;
 #[cfg(test)]
 mod epoch;
+#[cfg(test)]
+mod keyholder;
 #[cfg(test)]
 mod places;
 #[cfg(test)]

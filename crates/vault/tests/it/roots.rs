@@ -5,20 +5,18 @@ use std::os::unix::fs::PermissionsExt as _;
 use kernel::{Kind, Refusal as _, Secret};
 use vault::{Error, Root, Vault};
 
-use crate::world::{World, account, both, open, seal};
+use crate::world::{World, account, both_here, open, seal};
 
 fn passphrase(world: &World, words: &str) -> vault::Config {
-    let mut config = world.config();
-    config.root = Root::Passphrase {
+    world.with_root(Root::Passphrase {
         file: world.path("keyholder/root.json"),
         passphrase: Secret::new(words.to_owned()),
-    };
-    config
+    })
 }
 
 #[test]
 fn only_the_passphrase_opens() {
-    both(async |world| {
+    both_here(async |world| {
         let short = Vault::init(passphrase(world, "short")).await;
         assert!(matches!(short, Err(Error::WeakPassphrase { least: 12 })));
         let words = "correct horse battery";
@@ -34,8 +32,7 @@ fn only_the_passphrase_opens() {
         assert_eq!(vault.facts(world.dir.path()).await.unwrap().root, "passphrase");
         vault.close().await;
         // Another root key beside the same folder.
-        let mut config = world.config();
-        config.root = Root::KeyFile { file: world.path("keyholder/other.key") };
+        let config = world.with_root(Root::KeyFile { file: world.path("keyholder/other.key") });
         let text = format!("stagedoor-root-key-1:{}", "A".repeat(43) + "=");
         std::fs::write(world.path("keyholder/other.key"), text).unwrap();
         let exposed = Vault::open(config.clone()).await;
@@ -48,7 +45,7 @@ fn only_the_passphrase_opens() {
 
 #[test]
 fn a_damaged_root_file_is_named() {
-    both(async |world| {
+    both_here(async |world| {
         if !world.is_sqlite() {
             return;
         }
@@ -80,7 +77,7 @@ fn a_damaged_root_file_is_named() {
 // V4
 #[test]
 fn key_files_are_private() {
-    both(async |world| {
+    both_here(async |world| {
         world.init().await.close().await;
         let mode =
             |name: &str| std::fs::metadata(world.path(name)).unwrap().permissions().mode() & 0o777;
@@ -95,7 +92,7 @@ fn key_files_are_private() {
 
 #[test]
 fn a_database_that_does_not_answer_is_no_fault_of_ours() {
-    both(async |world| {
+    both_here(async |world| {
         world.init().await.close().await;
         let mut config = world.config();
         // A port that was free a moment ago.

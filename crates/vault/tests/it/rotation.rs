@@ -114,7 +114,7 @@ fn the_doctor_knows() {
         world.clock.pass(60);
         let facts = vault.facts(&world.path("data/stagedoor.db")).await.unwrap();
         assert!(facts.same_volume);
-        assert_eq!((facts.root, facts.epoch, facts.epoch_age_s), ("key file", 1, 60));
+        assert_eq!((facts.root.as_str(), facts.epoch, facts.epoch_age_s), ("key file", 1, 60));
         assert_eq!((facts.subjects, facts.erased), (1, 1));
         assert!(!facts.exposed && !facts.rotation_unfinished);
         let proc = std::path::Path::new("/proc/self");

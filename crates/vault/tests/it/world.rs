@@ -1,14 +1,20 @@
 //! A vault to test on: a temporary folder, a clock that the test moves, a recording source of
-//! randomness, a scratch database.
+//! randomness, a scratch database; its keyholder in this process, or behind a socket.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use kernel::{AccountId, Clock, Entropy, SystemEntropy, Timestamp};
 use store::{Db, Options, Row, Value};
 use tempfile::TempDir;
-use vault::{Config, Drill, Place, Root, Step, Subject, Vault};
+use tokio::task::JoinSet;
+use vault::{
+    Caller, Config, Door, Drill, Home, Keyholder, Opens, Place, Purpose, Root, Step, Subject, Vault,
+    Where,
+};
 
 const POSTGRES: &str = "postgres://root@127.0.0.1:5432";
 
@@ -65,6 +71,8 @@ pub(crate) struct World {
     pub(crate) url: String,
     pub(crate) clock: Arc<StandingClock>,
     pub(crate) recorder: Arc<Recorder>,
+    /// The keyholder behind its socket, where it is not in the vault's process.
+    served: JoinSet<()>,
 }
 
 impl World {
@@ -72,7 +80,65 @@ impl World {
         let dir = TempDir::new().expect("a folder");
         let url = url.unwrap_or_else(|| format!("sqlite://{}/keys.db", dir.path().display()));
         let clock = Arc::new(StandingClock(AtomicI64::new(NOON.micros())));
-        Self { dir, url, clock, recorder: Arc::default() }
+        Self { dir, url, clock, recorder: Arc::default(), served: JoinSet::new() }
+    }
+
+    /// The same, with the keyholder behind a socket.
+    async fn behind_a_socket(url: Option<String>) -> Self {
+        let mut world = Self::new(url);
+        let entropy = Arc::clone(&world.recorder) as Arc<dyn Entropy>;
+        let keyholder = Keyholder::make(&world.home(), entropy).await.expect("a keyholder");
+        world.serve(keyholder, world.door(Opens { per_s: 1, burst: 1_000_000 })).await;
+        world
+    }
+
+    /// Lets a keyholder answer until the world is gone.
+    pub(crate) async fn serve(&mut self, keyholder: Keyholder, door: Door) {
+        let (ready, is_ready) = tokio::sync::oneshot::channel();
+        self.served.spawn(async move {
+            let ready = || ready.send(()).expect("the world waits");
+            let served = vault::serve(keyholder, door, ready, std::future::pending()).await;
+            panic!("the keyholder ended: {served:?}");
+        });
+        is_ready.await.expect("it listens");
+    }
+
+    /// kill -9 of the keyholder.
+    pub(crate) async fn kill_keyholder(&mut self) {
+        self.served.shutdown().await;
+    }
+
+    pub(crate) fn door(&self, opens: Opens) -> Door {
+        Door {
+            socket: self.path("run/socket"),
+            callers: vec![Caller { uid: self.uid(), purposes: Purpose::ALL.to_vec() }],
+            opens,
+            counts: self.path("opens.log"),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+        }
+    }
+
+    /// The user that the tests run as.
+    pub(crate) fn uid(&self) -> u32 {
+        std::fs::metadata(self.dir.path()).expect("our folder").uid()
+    }
+
+    pub(crate) fn is_remote(&self) -> bool {
+        self.path("run/socket").exists()
+    }
+
+    pub(crate) fn home(&self) -> Home {
+        Home {
+            folder: self.path("keyholder/epochs"),
+            root: Root::KeyFile { file: self.path("keyholder/root.key") },
+        }
+    }
+
+    /// A configuration with the keyholder in this process, and this root.
+    pub(crate) fn with_root(&self, root: Root) -> Config {
+        let mut config = self.config();
+        config.keyholder = Where::Here(Home { root, ..self.home() });
+        config
     }
 
     pub(crate) fn is_sqlite(&self) -> bool {
@@ -84,9 +150,13 @@ impl World {
     }
 
     pub(crate) fn config(&self) -> Config {
+        let keyholder = if self.is_remote() {
+            Where::Socket { path: self.path("run/socket"), wait: Duration::from_secs(5) }
+        } else {
+            Where::Here(self.home())
+        };
         let mut config = Config::new(
-            self.path("keyholder/epochs"),
-            Root::KeyFile { file: self.path("keyholder/root.key") },
+            keyholder,
             self.url.clone(),
             Arc::clone(&self.clock) as Arc<dyn Clock>,
             Arc::clone(&self.recorder) as Arc<dyn Entropy>,
@@ -156,15 +226,35 @@ pub(crate) async fn open(
     vault.open_sealed(subject, PLACE, sealed).map(|plain| plain.expose().clone())
 }
 
-/// Runs a test on SQLite, then on PostgreSQL.
-pub(crate) fn both(test: impl AsyncFn(&World)) {
+/// Runs a test on SQLite, then on PostgreSQL; each with the keyholder in this process, and with one
+/// behind a socket.
+pub(crate) fn both(test: impl AsyncFn(&mut World)) {
+    run(test, &[false, true]);
+}
+
+/// The same, where the keyholder is in this process.
+pub(crate) fn both_here(test: impl AsyncFn(&mut World)) {
+    run(test, &[false]);
+}
+
+/// The same, where the keyholder is behind a socket.
+pub(crate) fn both_remote(test: impl AsyncFn(&mut World)) {
+    run(test, &[true]);
+}
+
+fn run(test: impl AsyncFn(&mut World), remote: &[bool]) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
-        test(&World::new(None)).await;
-        let Some((admin, name)) = scratch().await else { return };
-        let world = World::new(Some(format!("{POSTGRES}/{name}")));
-        test(&world).await;
-        order(&admin, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        for remote in remote {
+            let world = async |url| match remote {
+                true => World::behind_a_socket(url).await,
+                false => World::new(url),
+            };
+            test(&mut world(None).await).await;
+            let Some((admin, name)) = scratch().await else { continue };
+            test(&mut world(Some(format!("{POSTGRES}/{name}"))).await).await;
+            order(&admin, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        }
     });
 }
 

@@ -1,4 +1,4 @@
-//! The keyholder folder: one file for each epoch key, wrapped by the root, outside every database.
+//! The keyholder's folder: one file for each epoch key, wrapped by the root, outside every database.
 //! Destroying an old epoch's file is what makes erasure final against old backups (V6).
 
 use std::path::{Path, PathBuf};
@@ -21,14 +21,14 @@ const FILES_MAX: usize = 4096;
 
 /// The folder and the root that wraps its files.
 #[derive(Clone, Debug)]
-pub(crate) struct Keyholder {
-    folder: PathBuf,
+pub(crate) struct Folder {
+    path: PathBuf,
     root: Arc<dyn RootKey>,
     /// The vault's name: 16 random bytes, bound to each epoch key.
     name: [u8; 16],
 }
 
-impl Keyholder {
+impl Folder {
     /// The folder as it stands, or none where it has no name yet.
     pub(crate) fn open(folder: &Path, root: Arc<dyn RootKey>) -> Result<Option<Self>, Error> {
         let path = folder.join(NAME_FILE);
@@ -38,7 +38,7 @@ impl Keyholder {
         files::refuse_exposed(folder)?;
         let bytes = files::read_private(&path)?;
         let name = bytes.try_into().map_err(|_| Error::Malformed { path, what: "its length" })?;
-        Ok(Some(Self { folder: folder.to_owned(), root, name }))
+        Ok(Some(Self { path: folder.to_owned(), root, name }))
     }
 
     /// Gives the folder a name, where it has none.
@@ -54,7 +54,7 @@ impl Keyholder {
         let mut name = [0; 16];
         entropy.fill(&mut name);
         files::write_private(&folder.join(NAME_FILE), &name)?;
-        Ok(Self { folder: folder.to_owned(), root, name })
+        Ok(Self { path: folder.to_owned(), root, name })
     }
 
     /// The vault's name.
@@ -62,9 +62,9 @@ impl Keyholder {
         self.name
     }
 
-    /// The folder.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The word for the root's kind.
@@ -72,14 +72,14 @@ impl Keyholder {
         self.root.kind()
     }
 
-    fn path(&self, epoch: i64) -> PathBuf {
-        self.folder.join(format!("{EPOCH_HEAD}{epoch:08}{EPOCH_TAIL}"))
+    fn file(&self, epoch: i64) -> PathBuf {
+        self.path.join(format!("{EPOCH_HEAD}{epoch:08}{EPOCH_TAIL}"))
     }
 
     /// The epochs whose files stand, in order.
     pub(crate) fn epochs(&self) -> Result<Vec<i64>, Error> {
-        let entries = std::fs::read_dir(&self.folder);
-        let entries = entries.map_err(files::failed("read", &self.folder))?;
+        let entries = std::fs::read_dir(&self.path);
+        let entries = entries.map_err(files::failed("read", &self.path))?;
         let mut epochs: Vec<i64> = entries
             .take(FILES_MAX)
             .filter_map(|entry| {
@@ -94,7 +94,7 @@ impl Keyholder {
     /// Writes a new epoch's key. One that stands already (a rotation that was cut short) is kept:
     /// nothing has been wrapped under it, or what was must stay readable.
     pub(crate) async fn add(&self, epoch: i64, entropy: &dyn Entropy) -> Result<(), Error> {
-        let path = self.path(epoch);
+        let path = self.file(epoch);
         if path.exists() {
             return Ok(());
         }
@@ -111,13 +111,27 @@ impl Keyholder {
         }
     }
 
+    /// Whether an epoch's file stands.
+    pub(crate) fn has(&self, epoch: i64) -> bool {
+        self.file(epoch).exists()
+    }
+
     /// An epoch's key, ready to unwrap tenant keys.
     pub(crate) async fn epoch(&self, epoch: i64) -> Result<Cipher, Error> {
-        let path = self.path(epoch);
+        let path = self.file(epoch);
         if !path.exists() {
             return Err(Error::EpochGone { epoch });
         }
-        let wrapped = blocking(move || files::read_private(&path)).await?;
+        let wrapped = match blocking(move || files::read_private(&path)).await {
+            // Removed since.
+            Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::EpochGone { epoch });
+            }
+            wrapped => wrapped?,
+        };
+        if wrapped.first() == Some(&files::OVERWRITTEN) {
+            return Err(Error::EpochGone { epoch });
+        }
         let context = epoch_context(&self.name, epoch);
         let key: KeyBytes = self.root.unwrap(&context, &wrapped).await?;
         Cipher::new(&key)
@@ -129,14 +143,22 @@ impl Keyholder {
         epoch: i64,
         entropy: Arc<dyn Entropy>,
     ) -> Result<(), Error> {
-        let path = self.path(epoch);
-        blocking(move || files::overwrite(&path, entropy.as_ref())).await
+        let path = self.file(epoch);
+        blocking(move || gone_is_done(files::overwrite(&path, entropy.as_ref()))).await
     }
 
     /// Second half: the file is removed.
     pub(crate) async fn remove(&self, epoch: i64) -> Result<(), Error> {
-        let path = self.path(epoch);
-        blocking(move || files::remove(&path)).await
+        let path = self.file(epoch);
+        blocking(move || gone_is_done(files::remove(&path))).await
+    }
+}
+
+/// A file that is gone is destroyed: whoever asked before did not hear the answer.
+fn gone_is_done(done: Result<(), Error>) -> Result<(), Error> {
+    match done {
+        Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
