@@ -95,6 +95,16 @@ impl Rooms {
         self.0.iter().flat_map(|room| room.statements).copied().flatten().cloned().collect()
     }
 
+    /// What a program with these rooms needs of each table.
+    #[must_use]
+    pub fn needs(&self) -> store::Needs {
+        let tables = self.tables();
+        let mut statements = self.statements();
+        statements.extend(tables.iter().flat_map(Table::derived));
+        let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
+        store::needs(&names, &statements)
+    }
+
     /// Holds the consumers that shall run against those that the rooms declare.
     ///
     /// # Errors

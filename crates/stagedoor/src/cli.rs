@@ -37,7 +37,12 @@ pub(crate) enum Command {
         /// Only says what would be done.
         #[arg(long)]
         dry_run: bool,
+        #[command(flatten)]
+        owners: Owners,
     },
+    /// The databases: who may what in them.
+    #[command(subcommand)]
+    Database(DatabaseCommand),
     /// Checks, explains and applies the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -125,6 +130,50 @@ pub(crate) struct Serve {
     /// Brings the database to this program's schema first.
     #[arg(long)]
     pub migrate: bool,
+}
+
+/// Who owns the tables, where the program itself may not change them.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Owners {
+    /// The data's database as its owner, instead of data.database_url. A password is better kept in
+    /// PGPASSFILE than in here.
+    #[arg(long)]
+    pub owner: Option<String>,
+    /// The keys' database as its owner, instead of data.keys_database_url.
+    #[arg(long)]
+    pub keys_owner: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatabaseCommand {
+    /// Prints what each process may do in PostgreSQL, made from the program's own statements; or
+    /// applies it, as the owner. Run it again after each `migrate`.
+    Grants {
+        /// Applies them.
+        #[arg(long)]
+        apply: bool,
+        #[command(flatten)]
+        roles: GrantRoles,
+        #[command(flatten)]
+        owners: Owners,
+    },
+}
+
+/// The roles, which must exist.
+#[derive(Debug, Args)]
+pub(crate) struct GrantRoles {
+    /// The role that core connects as.
+    #[arg(long, default_value = "stagedoor_core")]
+    pub core: String,
+    /// A role of the edge's, which then may nothing at all.
+    #[arg(long)]
+    pub edge: Option<String>,
+    /// A role of the keyholder's, which then may nothing at all.
+    #[arg(long)]
+    pub keyholder: Option<String>,
+    /// A role that reads the data, and no keys.
+    #[arg(long)]
+    pub auditor: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -55,8 +55,13 @@ pub(crate) const SQLITE_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synch
 const SQLITE_READERS: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; \
      PRAGMA temp_store = MEMORY; PRAGMA cache_size = -1024";
 
-/// For each connection to PostgreSQL that reads: a statement that writes is refused there (S4).
-const POSTGRES_READERS: &str = "SET default_transaction_read_only = on";
+/// For each connection to PostgreSQL: the server gives up a statement that nobody waits for any more
+/// (S6). For those that read: a statement that writes is refused there (S4).
+fn postgres_settings(answer_timeout: Duration, reads: bool) -> String {
+    let timeout_ms = answer_timeout.as_millis().clamp(1, i32::MAX.unsigned_abs().into());
+    let reads = if reads { "; SET default_transaction_read_only = on" } else { "" };
+    format!("SET statement_timeout = {timeout_ms}{reads}")
+}
 
 /// A database. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -93,7 +98,7 @@ impl Db {
             Backend::Sqlite => {
                 let url = with_create_mode(&options.url);
                 let writer = Writer::new(writer::connect(&url).await?, options.acquire_timeout);
-                let readers = told_first(pool(options.connections), SQLITE_READERS);
+                let readers = told_first(pool(options.connections), SQLITE_READERS.to_owned());
                 let writers = Writers::Sqlite(Arc::new(writer));
                 let answers = Answers::UNBOUNDED;
                 Ok(Self { readers: readers.connect_lazy(&url)?, writers, answers })
@@ -101,8 +106,11 @@ impl Db {
             Backend::Postgres => {
                 let reading = (options.connections / 2).max(1);
                 let writing = options.connections.saturating_sub(reading).max(1);
-                let writers = tested(pool(writing)).connect(&options.url).await?;
-                let readers = tested(told_first(pool(reading), POSTGRES_READERS));
+                let told = |pool, reads| {
+                    tested(told_first(pool, postgres_settings(options.answer_timeout, reads)))
+                };
+                let writers = told(pool(writing), false).connect(&options.url).await?;
+                let readers = told(pool(reading), true);
                 let readers = readers.connect_lazy(&options.url)?;
                 let answers = Answers::within_of(options.answer_timeout);
                 Ok(Self { readers, writers: Writers::Postgres(writers), answers })
@@ -194,10 +202,11 @@ impl Db {
 }
 
 /// Connections that are told this before anything else.
-fn told_first(pool: AnyPoolOptions, statements: &'static str) -> AnyPoolOptions {
+fn told_first(pool: AnyPoolOptions, statements: String) -> AnyPoolOptions {
     pool.after_connect(move |connection, _| {
+        let statements = sqlx::AssertSqlSafe(statements.clone());
         Box::pin(async move {
-            connection.execute(statements).await?;
+            connection.execute(sqlx::raw_sql(statements)).await?;
             Ok(())
         })
     })

@@ -76,6 +76,10 @@ impl From<sqlx::Error> for Error {
         let code = database.code().unwrap_or_default().into_owned();
         // PostgreSQL speaks SQLSTATE (five letters), SQLite numbers.
         if code.len() == 5 {
+            // The server's own bound (statement_timeout) was the first.
+            if code == "57014" {
+                return unavailable("it took too long", source);
+            }
             return match code.get(..2) {
                 Some("40") => Self::Busy(source),
                 Some("53") => unavailable("it has no room or no connections left", source),

@@ -2,7 +2,8 @@
 //!
 //! Only `spine` (and `vault`, for its own key database) may use this crate; rooms see its types
 //! through `spine`. Promises:
-//! - **S1** a statement is a constant: SQL built at run time does not compile;
+//! - **S1** a statement is a constant: SQL built at run time does not compile (but for GRANTs, made of
+//!   checked names by `grant`);
 //! - **S2** a transaction is all or nothing, also when its future is dropped half-way;
 //! - **S3** on SQLite there is one writer with a fair queue; writers that wait share one commit
 //!   (group commit), each in its own savepoint, and none is told "done" before the disk is;
@@ -18,6 +19,7 @@
 
 mod db;
 mod error;
+mod grant;
 mod lent;
 mod migrate;
 mod row;
@@ -28,6 +30,7 @@ mod writer;
 
 pub use db::{Backend, Db, Options, Reader};
 pub use error::Error;
+pub use grant::{Grants, Need, Needs, Power, Role, needs, power};
 pub use migrate::{Applied, Migration, migrate, pending};
 pub use row::{FromRow, Row};
 pub use statement::{Fact, ReadOnly, Sql, Statement, StatementKind, Upkeep, repeat, repeat_len};

@@ -92,7 +92,21 @@ impl Transaction {
     /// Runs a script of several statements without values: migrations only.
     pub(crate) async fn script(&mut self, text: &'static str) -> Result<(), Error> {
         use sqlx::Executor as _;
+        if matches!(self.inner, Inner::Postgres(_)) {
+            // It may take as long as it takes.
+            const UNBOUNDED: &str = "SET LOCAL statement_timeout = 0";
+            self.connection()?.execute(UNBOUNDED).await?;
+            self.ran(());
+        }
         self.connection()?.execute(sqlx::raw_sql(text)).await?;
+        self.ran(());
+        Ok(())
+    }
+
+    /// Runs statements that were built at run time: GRANTs only, whose names are checked.
+    pub(crate) async fn administer(&mut self, text: String) -> Result<(), Error> {
+        use sqlx::Executor as _;
+        self.connection()?.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(text))).await?;
         self.ran(());
         Ok(())
     }

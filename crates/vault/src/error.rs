@@ -184,7 +184,20 @@ impl Refusal for Error {
             Self::Stopping => (Unavailable, "vault.stopping"),
             Self::Stopped(_) => (Broken, "vault.stopped"),
         };
-        Refused::new(kind, code, self.to_string())
+        Refused::new(kind, code, self.outside())
+    }
+}
+
+impl Error {
+    /// The words for whoever asks from outside: where the keyholder is and what it lacks is the
+    /// operator's business, and stands in the log.
+    fn outside(&self) -> String {
+        match self {
+            Self::KeyholderAway { .. } | Self::Keyholder { .. } | Self::OpensLimited { .. } => {
+                "the keys are not to be had just now: try again".to_owned()
+            }
+            other => other.to_string(),
+        }
     }
 }
 

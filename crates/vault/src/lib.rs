@@ -79,7 +79,7 @@ pub use holder::{BATCH_MAX, Caller, Door, Keyholder, Minute, Opens, serve};
 pub use purpose::{Phase, Purpose};
 pub use root::{PASSPHRASE_LEAST, Root, RootKey};
 pub use rotate::{EpochRotated, Progress, Rotated, Tended};
-pub use rows::{MIGRATIONS, statements};
+pub use rows::{MIGRATIONS, needs, statements};
 pub use sealed::OVERHEAD_LEN;
 pub use signer::{Expected, Signer};
 pub use spine::{Place, SealError, Sealer, Subject};

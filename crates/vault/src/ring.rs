@@ -252,8 +252,7 @@ impl Version {
 impl PurposeRow {
     /// The key as the keyholder is shown it.
     pub(crate) fn wrapped(&self, epoch: i64) -> Wrapped {
-        let what =
-            Named::Purpose { purpose: self.purpose.clone(), version: self.life.version };
+        let what = Named::Purpose { purpose: self.purpose.clone(), version: self.life.version };
         let name = KeyName { what, id: self.key };
         Wrapped { name, epoch, wrapped: Bytes(self.wrapped.clone()) }
     }

@@ -8,8 +8,8 @@ use store::{Transaction, Value, args};
 
 use crate::aead::SEALS_MAX;
 use crate::error::Error;
-use crate::purpose::{Phase, Purpose};
 use crate::holder::{EpochKey, Wrapped};
+use crate::purpose::{Phase, Purpose};
 use crate::ring::Ring;
 use crate::rows::{
     CLOSE_EPOCH, COUNT_UNDER_EPOCH, COUNT_USES, Count, END_PURPOSES, EPOCHS, EPOCHS_NEEDED,
@@ -90,7 +90,8 @@ impl Vault {
         let version = newest.checked_add(1).ok_or(Error::Fixed(purpose))?;
         let not_before = now.plus(self.inner.tuning.lead);
         let new = NewVersion { tenant: self.tenant(), purpose, version, now, not_before };
-        if !add_version((&self.inner.db, &self.inner.keyholder), &ring, new, self.entropy()).await? {
+        if !add_version((&self.inner.db, &self.inner.keyholder), &ring, new, self.entropy()).await?
+        {
             return Err(Error::Raced);
         }
         passed(self.drill(), Step::PurposeRecorded)?;
@@ -293,12 +294,7 @@ impl Vault {
         Err(last)
     }
 
-    async fn rewrap_all(
-        &self,
-        old: i64,
-        new: i64,
-        counter: &mut Counter<'_>,
-    ) -> Result<(), Error> {
+    async fn rewrap_all(&self, old: i64, new: i64, counter: &mut Counter<'_>) -> Result<(), Error> {
         let ring = self.ring();
         self.rewrap_purposes(&ring, old, new).await?;
         self.rewrap_subjects(&ring, (old, new), counter).await
@@ -320,8 +316,7 @@ impl Vault {
         let tenant = self.tenant();
         let rows: Vec<PurposeRow> =
             self.inner.db.read().await?.all(PURPOSES.text(), args![tenant.as_bytes()]).await?;
-        let rows: Vec<PurposeRow> =
-            rows.into_iter().filter(|row| row.epoch == Some(old)).collect();
+        let rows: Vec<PurposeRow> = rows.into_iter().filter(|row| row.epoch == Some(old)).collect();
         if rows.is_empty() {
             return Ok(());
         }
@@ -353,8 +348,7 @@ impl Vault {
             after = last.subject.to_bytes().to_vec();
             let keys: Vec<Wrapped> = rows.iter().map(|row| row.wrapped(old)).collect();
             let wrapped = self.inner.keyholder.rewrap(both(ring, old, new)?, keys).await?;
-            let wrapped: Vec<_> =
-                rows.iter().map(|row| row.subject).zip(wrapped).collect();
+            let wrapped: Vec<_> = rows.iter().map(|row| row.subject).zip(wrapped).collect();
             counter.tell(self.write_batch(&wrapped, old, new).await?);
             passed(self.drill(), Step::BatchRewrapped)?;
         }

@@ -107,6 +107,12 @@ sql! {
         "UPDATE key_purpose SET uses = uses + $3 WHERE tenant = $1 AND key_id = $2";
 }
 
+/// What a program with a vault needs of each table of the key database.
+#[must_use]
+pub fn needs() -> store::Needs {
+    store::needs(&["key_vault", "key_epoch", "key_subject", "key_purpose"], STATEMENTS)
+}
+
 /// Every statement, for the test that prepares them on both databases.
 #[must_use]
 pub fn statements() -> Vec<store::Statement> {

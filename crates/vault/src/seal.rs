@@ -77,7 +77,9 @@ impl Vault {
                 self.mark_stale();
                 return Err(Error::Forged);
             };
-            let Material::Cipher(cipher) = version.material.as_ref() else { return Err(Error::Erased) };
+            let Material::Cipher(cipher) = version.material.as_ref() else {
+                return Err(Error::Erased);
+            };
             let binding = Binding { tenant: self.tenant(), subject, place, key: version.id };
             return open(cipher, &binding, sealed).map(Secret::new);
         }

@@ -147,6 +147,26 @@ fn look_at_volumes(are_one: bool, live: bool) -> Finding {
     }
 }
 
+/// Whether the program may more in the database than it needs.
+async fn look_at_power(db: &store::Db) -> Option<Finding> {
+    const WHAT: &str = "database role";
+    let power = match store::power(db).await {
+        Ok(power) => power?,
+        Err(error) => return Some(fault(WHAT, error.to_string())),
+    };
+    let why = match (power.is_superuser, power.is_owner) {
+        (true, _) => "a superuser",
+        (false, true) => "the tables' owner",
+        (false, false) => return Some(right(WHAT)),
+    };
+    let mend = format!(
+        "the program is connected as {}, {why}: who takes it over can change or drop every table. \
+         Make a role of its own, run `stagedoor database grants --apply`, and connect as that role",
+        power.role
+    );
+    Some(warning(WHAT, mend))
+}
+
 /// Whether the keyholder is a process of its own, and how it stands.
 async fn look_at_keyholder(house: &House, data: &Path) -> Vec<Finding> {
     const WHAT: &str = "keyholder";
@@ -209,6 +229,7 @@ async fn look_inside(loaded: Loaded, findings: &mut Vec<Finding>) {
         Err(error) => return findings.push(fault("database", format!("{error:#}"))),
     };
     findings.push(right("database"));
+    findings.extend(look_at_power(&db).await);
     let rooms = match rooms() {
         Ok(rooms) => rooms,
         Err(error) => return findings.push(fault("rooms", error.to_string())),

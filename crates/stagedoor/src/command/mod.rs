@@ -2,6 +2,7 @@
 
 mod audit;
 mod config;
+mod database;
 mod docs;
 mod doctor;
 pub(crate) mod init;
@@ -16,7 +17,7 @@ mod witness;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, DatabaseCommand, Owners};
 use crate::config::{Loaded, load, load_for_keyholder};
 use crate::demo;
 use crate::house::House;
@@ -29,7 +30,12 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(demo) => return demo::run(demo).await,
         Command::Init(init) => init::run(file, init).await?,
         Command::Serve(serve) => serve::run(load(file)?, serve.migrate).await?,
-        Command::Migrate { dry_run } => migrate::run(&act(file)?, dry_run).await?,
+        Command::Migrate { dry_run, owners } => {
+            migrate::run(&act(file)?.owned_by(owners), dry_run).await?;
+        }
+        Command::Database(DatabaseCommand::Grants { apply, roles, owners }) => {
+            database::grants(&act(file)?.owned_by(owners), &roles, apply).await?;
+        }
         Command::Config(command) => config::run(file, command).await?,
         Command::Doctor => return doctor::run(file).await,
         Command::Audit(command) => return audit::run(file, command).await,
@@ -54,4 +60,14 @@ pub(crate) fn act(file: &Path) -> anyhow::Result<Loaded> {
     let loaded = load(file)?;
     become_core(&loaded.config)?;
     Ok(loaded)
+}
+
+impl Loaded {
+    /// The same, with the databases as these users'.
+    fn owned_by(mut self, owners: Owners) -> Self {
+        let data = &mut self.config.data;
+        data.database_url = owners.owner.or(data.database_url.take());
+        data.keys_database_url = owners.keys_owner.or(data.keys_database_url.take());
+        self
+    }
 }

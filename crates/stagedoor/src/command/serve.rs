@@ -29,8 +29,11 @@ pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
         super::migrate::run(&loaded, false).await?;
     }
     let house = Arc::new(House::open(loaded).await?);
-    let one = "edge, core and keyholder run in one process: who takes over the door's process has \
-               its keys";
+    let one = if house.config.keyholder.socket.is_some() {
+        "edge and core run in one process: who takes over the door's process has what core has"
+    } else {
+        "edge, core and keyholder run in one process: who takes over the door's process has its keys"
+    };
     for promise in std::iter::once(one).chain(promises_off(&house.config)) {
         tracing::warn!("promise off: {promise}");
     }

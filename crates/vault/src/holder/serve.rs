@@ -17,12 +17,12 @@ use tokio::task::JoinSet;
 use crate::error::Error;
 use crate::files::failed;
 use crate::folder::blocking;
+use crate::holder::Holder as _;
 use crate::holder::ask::{Answer, Ask, Named, Said};
 use crate::holder::budget::{Bucket, Opens};
 use crate::holder::here::{Keyholder, denied};
 use crate::holder::tally::{Refused, Tally};
 use crate::holder::wire::{self, Broken};
-use crate::holder::Holder as _;
 use crate::purpose::Purpose;
 
 /// The most connections at once.

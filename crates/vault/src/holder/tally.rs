@@ -138,7 +138,8 @@ impl Tally {
             Ask::Facts | Ask::Minutes { .. } => return,
             Ask::Open { keys, .. } => {
                 self.count(Some(uid), "subjects", subjects);
-                let purpose = |key: &&super::Wrapped| matches!(key.name.what, Named::Purpose { .. });
+                let purpose =
+                    |key: &&super::Wrapped| matches!(key.name.what, Named::Purpose { .. });
                 ("purposes", keys.iter().filter(purpose).count())
             }
             Ask::Make { names, .. } => ("made", names.len()),

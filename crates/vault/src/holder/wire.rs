@@ -5,8 +5,8 @@ use kernel::Secret;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::aead::{KEY_LEN, take_key};
-use crate::holder::ask::{Answer, Ask, Said};
 use crate::holder::BATCH_MAX;
+use crate::holder::ask::{Answer, Ask, Said};
 
 /// The version of all that passes.
 const VERSION: u8 = 1;

@@ -228,9 +228,8 @@ fn a_client_that_hangs_costs_only_itself() {
 #[test]
 fn the_socket_is_closed_to_strangers() {
     both_remote(async |world| {
-        let mode = |name: &str| {
-            std::fs::metadata(world.path(name)).unwrap().permissions().mode() & 0o777
-        };
+        let mode =
+            |name: &str| std::fs::metadata(world.path(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("run"), mode("run/socket")), (0o750, 0o660));
         // A second keyholder does not take the socket of one that answers.
         let door = world.door(Opens::default());

@@ -12,8 +12,8 @@ use store::{Db, Options, Row, Value};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use vault::{
-    Caller, Config, Door, Drill, Home, Keyholder, Opens, Place, Purpose, Root, Step, Subject, Vault,
-    Where,
+    Caller, Config, Door, Drill, Home, Keyholder, Opens, Place, Purpose, Root, Step, Subject,
+    Vault, Where,
 };
 
 const POSTGRES: &str = "postgres://root@127.0.0.1:5432";
