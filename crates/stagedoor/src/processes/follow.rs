@@ -147,7 +147,14 @@ mod tests {
         // One more is published that this reader never sees.
         publisher.publish(ended());
         let third = publisher.publish(ended());
-        let mut text = lines(&core, || drop(publisher.publish(ended())), 2).await;
+        let mut text = lines(
+            &core,
+            || {
+                publisher.publish(ended());
+            },
+            2,
+        )
+        .await;
         let snapshot_end = text.iter().position(|byte| *byte == b'\n').unwrap();
         let text = text.split_off(snapshot_end + 1);
         assert_eq!(fold(body(&text), &edge, &loaded).await, "a line is missing");
