@@ -2,7 +2,7 @@
 //! section is a row, so any earlier configuration can be read again; one row changes once, when its
 //! version goes out of force.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use kernel::{AccountId, Actor, Ctx, KeyId, Limits, Timestamp};
 use serde::Serialize;
@@ -153,7 +153,7 @@ impl Access {
         let bodies = wanted.iter().map(|((section, _), body)| {
             (*section, serde_json::Value::Object(body.clone()).to_string())
         });
-        let table = Arc::new(assemble(bodies)?.table()?);
+        let table = assemble(bodies)?.table()?;
         transact!(self.spine(), ctx, tx => {
             self.apply_in(&mut tx, &wanted, base, &table).await
         })
@@ -164,7 +164,7 @@ impl Access {
         tx: &mut Tx,
         wanted: &Sections,
         base: Option<i64>,
-        table: &Arc<RouteTable>,
+        table: &RouteTable,
     ) -> Result<Applied, Error> {
         let Number(in_force) = tx.one(&NEWEST, args![]).await?;
         if base.is_some_and(|base| base != in_force) {
@@ -192,8 +192,10 @@ impl Access {
             let args = args![id.as_bytes(), key.0.as_str(), &key.1, body, revision];
             tx.change_one(&BEGIN, args).await?;
         }
-        let (room, table) = (self.clone(), Arc::clone(table));
-        tx.after_commit(move || room.publish_routes(revision, table));
+        let (publisher, table) = (self.publisher().clone(), revised(table.clone(), revision));
+        tx.after_commit(move || {
+            publisher.publish(Delta::Routes(table));
+        });
         Ok(Applied { revision, diff })
     }
 
@@ -253,37 +255,26 @@ impl Access {
         Ok(read.all(&REVISIONS, args![before.unwrap_or(i64::MAX), limit]).await?)
     }
 
-    /// Notes that a cold edge is told of this revision.
-    /// Publishes the routes in force where another program put newer ones in force.
-    ///
-    /// # Errors
-    /// As [`Access::in_force`].
-    pub async fn follow(&self) -> Result<(), Error> {
+    /// The routes in force, where their revision is later than the one that was seen last.
+    pub(crate) async fn newer_routes(
+        &self,
+        seen: i64,
+    ) -> Result<Option<(i64, Arc<RouteTable>)>, Error> {
         let mut read = self.spine().read().await?;
         let Number(newest) = read.one(&NEWEST, args![]).await?;
         drop(read);
-        let published = *self.published().lock().unwrap_or_else(PoisonError::into_inner);
-        if newest > published {
-            let (revision, config) = self.in_force().await?;
-            self.publish_routes(revision, Arc::new(config.table()?));
+        if newest <= seen {
+            return Ok(None);
         }
-        Ok(())
+        let (revision, config) = self.in_force().await?;
+        Ok(Some((revision, revised(config.table()?, revision))))
     }
+}
 
-    pub(crate) fn note_published(&self, revision: i64) {
-        let mut published = self.published().lock().unwrap_or_else(PoisonError::into_inner);
-        *published = (*published).max(revision);
-    }
-
-    /// Publishes a table unless a later revision was published already: commits may call out of
-    /// their order.
-    pub(crate) fn publish_routes(&self, revision: i64, table: Arc<RouteTable>) {
-        let mut published = self.published().lock().unwrap_or_else(PoisonError::into_inner);
-        if revision > *published {
-            *published = revision;
-            self.publisher().publish(Delta::Routes(table));
-        }
-    }
+/// A table that says which revision made it: commits may call out of their order, and nodes too.
+pub(crate) fn revised(table: RouteTable, revision: i64) -> Arc<RouteTable> {
+    let revision = u64::try_from(revision).unwrap_or(0);
+    Arc::new(RouteTable { revision, ..table })
 }
 
 /// One transaction marks so many rows and no more; one of them is the revision's.

@@ -158,6 +158,11 @@ pub struct RouteConfig {
     /// Refused while the edge does not hear of ended sessions. Default false.
     #[serde(default)]
     pub sensitive: bool,
+    /// For how many seconds the edge may not hear of ended sessions before the route is refused, 1
+    /// to 3600. Default: 5 where `sensitive`, no bound elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 3_600)]
+    pub stale_max_s: Option<u32>,
     /// Names of limits. Default none.
     #[serde(default)]
     pub limits: Vec<String>,
@@ -278,6 +283,8 @@ impl EdgeConfig {
             most(format!("{key}: hosts"), route.hosts.len(), 64);
             most(format!("{key}: methods"), route.methods.len(), 16);
             most(format!("{key}: roles"), route.roles.len(), 32);
+            let stale = route.stale_max_s.map_or(0, |span_s| span_s as usize);
+            most(format!("{key}: stale_max_s"), stale, 3_600);
             let path = route.path.as_ref().or(route.prefix.as_ref());
             most(format!("{key}: path (bytes)"), path.map_or(0, String::len), 1_024);
         }
@@ -455,6 +462,7 @@ impl RouteConfig {
             upstream: self.upstream.clone(),
             access,
             sensitive: self.sensitive,
+            stale_max_s: self.stale_max_s,
             limits,
             body_max_bytes: self.body_max_bytes,
             timeouts: RouteTimeouts {

@@ -5,7 +5,8 @@
 //! [`Access::unblock`] turn clients away and let them in; [`Responses`] does so where `watch` asks;
 //! [`Observer`] folds what the edge saw; [`Access::add_service`] gives the shop's services their
 //! keys, and [`Services`] checks them; [`Access::take_facts`] takes what happened in the shop. A
-//! cold edge starts from [`Access::feed_part`]; [`Access::tend`] is called each minute.
+//! cold edge starts from [`Access::feed_part`], and each node asks [`Access::follow`] each second what
+//! others changed; [`Access::tend`] is called each minute.
 //!
 //! **Nouns.** *section*: one upstream, limit or route of the configuration. *revision*: one change
 //! of them. *block*: a network that is refused for a while. *observation*: what the edge counted.
@@ -52,6 +53,7 @@ mod edge_config;
 mod error;
 mod events;
 mod facts;
+mod follow;
 mod http;
 mod moment;
 mod obey;
@@ -72,6 +74,7 @@ pub use events::{
     ServiceRevoked,
 };
 pub use facts::{AboutWhom, Batch, Catalogue, Fact, FieldSpec, FieldType, Fields, KindSpec, Taken};
+pub use follow::{Followed, News};
 pub use http::{FACTS_SCOPE, operator_routes, routes, shop_routes};
 pub use plan::{Change, Diff, plan};
 pub use room::{Access, Customers, FeedPart, Parts};
@@ -93,6 +96,7 @@ pub const ROOM: spine::Room = spine::Room {
         applied::STATEMENTS,
         block::STATEMENTS,
         facts::STATEMENTS,
+        follow::STATEMENTS,
         seen::STATEMENTS,
         service::STATEMENTS,
     ],

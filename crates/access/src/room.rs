@@ -8,6 +8,7 @@ use spine::{BoxFuture, Consumer, Obedience, Spine};
 use vault::Vault;
 use web::feed::{Delta, Net, Publisher, RouteTable};
 
+use crate::applied::revised;
 use crate::config::AccessConfig;
 use crate::error::Error;
 use crate::facts::Catalogue;
@@ -58,8 +59,6 @@ pub(crate) type LatestBlocks = Mutex<HashMap<Net, ([u8; 16], i64)>>;
 struct Inner {
     parts: Parts,
     catalogue: Catalogue,
-    /// The last revision whose routes this node published.
-    published: Mutex<i64>,
     latest_blocks: LatestBlocks,
     used: Touched,
 }
@@ -90,13 +89,8 @@ impl Access {
         if !problems.is_empty() {
             return Err(Error::Config(problems));
         }
-        let inner = Inner {
-            parts,
-            catalogue,
-            published: Mutex::new(0),
-            latest_blocks: Mutex::default(),
-            used: Touched::default(),
-        };
+        let inner =
+            Inner { parts, catalogue, latest_blocks: Mutex::default(), used: Touched::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -118,8 +112,7 @@ impl Access {
     /// [`Error`] where the store or the vault does not answer.
     pub async fn feed_part(&self) -> Result<FeedPart, Error> {
         let (revision, config) = self.in_force().await?;
-        let routes = Arc::new(config.table()?);
-        self.note_published(revision);
+        let routes = revised(config.table()?, revision);
         Ok(FeedPart { routes, blocks: self.standing_blocks().await? })
     }
 
@@ -155,10 +148,6 @@ impl Access {
 
     pub(crate) fn parts(&self) -> &Parts {
         &self.inner.parts
-    }
-
-    pub(crate) fn published(&self) -> &Mutex<i64> {
-        &self.inner.published
     }
 
     pub(crate) fn latest_blocks(&self) -> &LatestBlocks {

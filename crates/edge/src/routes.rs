@@ -100,6 +100,8 @@ impl Credentials {
 /// A table in force.
 #[derive(Debug, Default)]
 pub(crate) struct Compiled {
+    /// Of the table that it was compiled of.
+    pub(crate) revision: u64,
     entries: Vec<Arc<Entry>>,
     own: Vec<String>,
     pub(crate) own_rules: Rules,
@@ -141,7 +143,7 @@ impl Compiled {
         entries.sort_by_key(|entry| entry.rank());
         let own = table.own_prefixes.iter().map(|prefix| prefix.to_ascii_lowercase()).collect();
         let own_rules = Rules::new(&table.own_limits, ledger);
-        Self { entries, own, own_rules, upstreams }
+        Self { revision: table.revision, entries, own, own_rules, upstreams }
     }
 
     /// Where a request for a decoded path on a host (without port) goes.

@@ -580,8 +580,8 @@ struct Fresh;
 
 impl Check for Fresh {
     fn check(exchange: &mut Exchange) -> Result<(), Refused> {
-        let sensitive = exchange.entry().is_some_and(|entry| entry.route.sensitive);
-        if !sensitive || !exchange.edge.is_stale(exchange.now) {
+        let span_s = exchange.entry().and_then(|entry| entry.route.stale_after_s());
+        if span_s.is_none_or(|span_s| !exchange.edge.is_silent(span_s, exchange.now)) {
             return Ok(());
         }
         exchange.observe("edge.stale");

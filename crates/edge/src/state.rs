@@ -181,10 +181,15 @@ impl Inner {
         nonce
     }
 
-    /// Whether the feed has been silent for too long.
+    /// Whether the feed has been silent for longer than what is sensitive bears.
     pub(crate) fn is_stale(&self, now: Timestamp) -> bool {
+        self.is_silent(STALE_AFTER_S, now)
+    }
+
+    /// Whether the feed has been silent for longer than a span.
+    pub(crate) fn is_silent(&self, span_s: u64, now: Timestamp) -> bool {
         let heard = self.heard_us.load(Ordering::Acquire);
-        let span_us = i64::try_from(STALE_AFTER_S).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        let span_us = i64::try_from(span_s).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         now.micros().saturating_sub(heard) > span_us
     }
 
@@ -260,8 +265,9 @@ impl Inner {
         let now = self.clock.now();
         match update {
             Update::Snapshot(snapshot) => self.load(*snapshot, now),
+            // Only a heartbeat says that the source lives: a change may come from another node
+            // while ours is cut off.
             Update::Delta(message) => {
-                self.hear(message.at);
                 if let Some(delta) = &message.delta {
                     self.apply(delta, now);
                 }
@@ -324,6 +330,8 @@ impl Inner {
                 self.connections.kill_net(*net);
             }
             Delta::ClientUnblocked { net } => self.change_blocks(|blocks| blocks.remove(*net)),
+            // As in the hub: an older table comes from a node that spoke late.
+            Delta::Routes(routes) if routes.revision < self.routes.load().revision => {}
             Delta::Routes(routes) => self.set_routes(routes),
             Delta::SigningKeys(keys) => self.set_keys(keys),
         }

@@ -21,7 +21,7 @@
 //!   row stays longer than its table's `delete_after` says.
 //!
 //! **Tables.** `spine_outbox`, `spine_leaf`, `spine_tile`, `spine_head`, `spine_checkpoint`,
-//! `spine_cosignature`, `spine_published`, `spine_cursor`.
+//! `spine_cosignature`, `spine_published`, `spine_node`, `spine_cursor`.
 //!
 //! **Threats.** Someone with write access to the database who alters, deletes, swaps or replays
 //! rows, or re-hashes the whole log; a crash at any write; two leaders; a client that hangs up.
@@ -40,6 +40,7 @@ mod keys;
 mod leaf;
 mod log;
 mod node;
+mod nodes;
 mod obey;
 mod published;
 mod reopen;
@@ -65,6 +66,7 @@ pub use events::{
     UnreadableEventsPassed,
 };
 pub use log::{EventFilter, EventProof};
+pub use nodes::{NodeClaim, NodeEntry, Queues, SILENT_AFTER};
 pub use obey::{Asked, Obedience, Obeys};
 pub use response::{ActionKind, Meets, ResponseRequested};
 pub use room::{Room, Rooms};
@@ -105,6 +107,7 @@ pub const ROOM: Room = Room {
         log::STATEMENTS,
         consumer::STATEMENTS,
         node::STATEMENTS,
+        nodes::STATEMENTS,
         published::STATEMENTS,
         reopen::STATEMENTS,
         retire::STATEMENTS,

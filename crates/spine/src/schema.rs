@@ -51,6 +51,13 @@ crate::tables! {
         erase = keep("hashes only"),
         columns { id: Plain, origin: Plain, size: Plain, at: Time, note: Plain }
     }
+    /// A node that serves, by its own word.
+    spine_node: upkeep {
+        subject = "", purpose = "nodes know of each other", retain = "a day after its last word",
+        erase = keep("no person's"),
+        columns { node: Plain, place: Plain, run: Plain, program: Plain, schema_version: Plain,
+            config: Plain, started_at: Time, seen_at: Time, report: Plain }
+    }
     /// How far a consumer has read.
     spine_cursor: upkeep {
         subject = "", purpose = "each event is consumed once", retain = "for ever",
@@ -70,6 +77,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         version: 10_002,
         name: "spine/0002_published",
         text: include_str!("../migrations/0002_published.sql"),
+    },
+    Migration {
+        version: 10_003,
+        name: "spine/0003_node",
+        text: include_str!("../migrations/0003_node.sql"),
     },
 ];
 

@@ -42,6 +42,8 @@ pub(crate) struct Inner {
     pub node: String,
     /// Rung when a transaction with events was committed.
     pub pending: Notify,
+    /// Counts what this process committed that has events.
+    pub committed: watch::Sender<u64>,
     /// The size of the log, as this process knows it.
     pub size: watch::Sender<u64>,
     pub tasks: TaskTracker,
@@ -72,6 +74,7 @@ impl Spine {
             node_dir: parts.node_dir,
             node: parts.node,
             pending: Notify::new(),
+            committed: watch::Sender::new(0),
             size: watch::Sender::new(0),
             tasks: TaskTracker::new(),
         }))
@@ -111,6 +114,24 @@ impl Spine {
     #[must_use]
     pub fn grown(&self) -> watch::Receiver<u64> {
         self.0.size.subscribe()
+    }
+
+    /// Changes each time this process committed events: a hint for the node that sequences them.
+    #[must_use]
+    pub fn committed(&self) -> watch::Receiver<u64> {
+        self.0.committed.subscribe()
+    }
+
+    /// Looks at outbox and log now, because another node committed or sequenced. A hint that is
+    /// lost costs a moment: both are looked at without one too.
+    pub fn wake(&self) {
+        self.0.pending.notify_one();
+    }
+
+    /// This node's name.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.0.node
     }
 
     /// The clock.

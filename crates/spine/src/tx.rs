@@ -271,6 +271,7 @@ impl Tx {
         self.inner.commit().await?;
         if !events.is_empty() {
             self.spine.0.pending.notify_one();
+            self.spine.0.committed.send_modify(|count| *count = count.wrapping_add(1));
         }
         for hook in self.hooks {
             hook();

@@ -63,6 +63,9 @@ pub(crate) enum Command {
     /// Keys of the shop's own services, for the API.
     #[command(subcommand)]
     Service(ServiceCommand),
+    /// The nodes that serve on this database.
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// A witness for another's log: cosigns only checkpoints that continue the last (C2SP
     /// tlog-witness). Run it on a machine that does not run the log.
     #[command(subcommand)]
@@ -359,6 +362,12 @@ pub(crate) enum ServiceCommand {
         /// The key's id, key_….
         id: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Lists them: who serves, who sequences the log, how they hear each other, what waits.
+    List,
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,7 +15,7 @@ use spine::Spine;
 use store::{Db, Options};
 use vault::Vault;
 use watch::Watch;
-use web::feed::{Delta, Hub, Jwks, Publisher, PublisherId, Snapshot};
+use web::feed::{Delta, Hub, Jwks, Publisher, PublisherId, Snapshot, Truth};
 use web::{App, BoxFuture, Caller, Callers, Csrf, Problem, Proven, Service, Site};
 
 use crate::config::{Config, Loaded, Mode};
@@ -32,6 +32,8 @@ pub(crate) struct House {
     pub spine: Spine,
     pub hub: Hub,
     pub publisher: Publisher,
+    /// Puts on this process's feed what the database told: of no concern to other nodes.
+    pub follower: Publisher,
     pub identity: Identity,
     pub access: Access,
     pub watch: Watch,
@@ -155,7 +157,9 @@ impl House {
         let hub = Hub::new(Arc::clone(&clock), Snapshot::default());
         let mut number = [0; 8];
         entropy.fill(&mut number);
-        let publisher = hub.publisher(PublisherId(u64::from_be_bytes(number)));
+        let number = u64::from_be_bytes(number);
+        let publisher = hub.publisher(PublisherId(number));
+        let follower = hub.publisher(PublisherId(number.wrapping_add(1)));
         let identity = Identity::open(identity::Parts {
             spine: spine.clone(),
             vault: vault.clone(),
@@ -189,6 +193,7 @@ impl House {
             spine,
             hub,
             publisher,
+            follower,
             identity,
             access,
             watch,
@@ -200,12 +205,12 @@ impl House {
     /// Tells the feed what a cold edge must know: routes, keys, ended sessions, blocked clients.
     pub(crate) async fn load_feed(&self) -> anyhow::Result<()> {
         self.publish_keys()?;
+        let reading = self.hub.reading();
         let part = self.access.feed_part().await?;
-        self.publisher.publish(Delta::Routes(part.routes));
         let ended = self.identity.revocations(self.clock.now()).await?;
-        for delta in part.blocks.into_iter().chain(ended) {
-            self.publisher.publish(delta);
-        }
+        let (blocks, routes) = (Some(part.blocks), Some(part.routes));
+        self.follower
+            .fold(reading, Truth { revocations: ended, blocks, routes, ..Truth::default() });
         self.publisher.beat();
         Ok(())
     }
@@ -214,7 +219,7 @@ impl House {
     pub(crate) fn publish_keys(&self) -> anyhow::Result<()> {
         let keys: Jwks = serde_json::from_value(self.identity.jwks()?)?;
         if *self.hub.snapshot().keys != keys {
-            self.publisher.publish(Delta::SigningKeys(Arc::new(keys)));
+            self.follower.publish(Delta::SigningKeys(Arc::new(keys)));
         }
         Ok(())
     }

@@ -15,8 +15,10 @@ mod house;
 mod keys;
 mod log_http;
 mod node;
+mod nodes;
 mod out;
 mod processes;
+mod redis;
 mod refused;
 mod rooms;
 #[cfg(test)]

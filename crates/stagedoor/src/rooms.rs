@@ -86,6 +86,7 @@ impl House {
             ("identity", Box::pin(self.sweep())),
             ("bodies of events", Box::pin(self.retire_bodies())),
             ("rows", Box::pin(async { done(self.spine.retire_rows().await) })),
+            ("nodes", Box::pin(async { done(self.spine.retire_nodes().await) })),
             ("watch", Box::pin(async { done(self.watch.retire().await) })),
         ]
     }

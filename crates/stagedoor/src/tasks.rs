@@ -1,6 +1,5 @@
-//! What runs beside the requests: sequencer, consumers, heartbeat, mail, observations, upkeep.
+//! What runs beside the requests: sequencer, consumers, other nodes, mail, observations, upkeep.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,19 +9,18 @@ use spine::Consumer;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use web::feed::{Delta, Observations};
+use web::feed::Observations;
 
 use crate::certificates::Shown;
 use crate::house::House;
+use crate::nodes::Nodes;
 use crate::rooms::rooms;
 use crate::{config, witness};
 
-/// How often the feed is told that the source of truth answers.
-const BEAT: Duration = Duration::from_secs(1);
+/// The least time between two looks at what the edge saw.
+const OBSERVE: Duration = Duration::from_secs(1);
 /// How often things are tidied.
 const TEND: Duration = Duration::from_secs(60);
-/// How far back ended sessions are looked for: longer than a transaction may take.
-const LOOK_BACK: Duration = Duration::from_secs(60);
 
 /// The running tasks.
 pub(crate) struct Tasks {
@@ -34,6 +32,7 @@ impl Tasks {
     /// Starts everything.
     pub(crate) fn start(
         house: &Arc<House>,
+        nodes: &Arc<Nodes>,
         observations: &Arc<Observations>,
     ) -> anyhow::Result<Self> {
         let tasks = Self { tracker: TaskTracker::new(), stop: CancellationToken::new() };
@@ -50,9 +49,8 @@ impl Tasks {
         for consumer in consumers {
             tasks.consume(house, consumer);
         }
-        tasks.every(BEAT, Arc::clone(house), beat);
         tasks.every(TEND, Arc::clone(house), tend);
-        tasks.follow(house);
+        nodes.start(&tasks.tracker, &tasks.stop);
         tasks.observe(house, Arc::clone(observations));
         tasks.mail(house)?;
         tasks.publish(house);
@@ -82,24 +80,6 @@ impl Tasks {
         });
     }
 
-    /// Tells the feed what other programs changed in the database: commands that ran beside this
-    /// one, whose own feed nobody hears.
-    fn follow(&self, house: &Arc<House>) {
-        let (house, stop) = (Arc::clone(house), self.stop.clone());
-        self.tracker.spawn(async move {
-            let mut known = HashSet::new();
-            loop {
-                if let Err(error) = follow(&house, &mut known).await {
-                    tracing::warn!(error = %format!("{error:#}"), "the database was not followed");
-                }
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(BEAT) => {}
-                }
-            }
-        });
-    }
-
     /// What the edge saw goes to both rooms that want it: counts for the log, floods for rules.
     fn observe(&self, house: &Arc<House>, observations: Arc<Observations>) {
         let (house, stop) = (Arc::clone(house), self.stop.clone());
@@ -117,7 +97,7 @@ impl Tasks {
                 if let Err(error) = house.watch.observe(&observed).await {
                     tracing::warn!(%error, "what the edge saw could not be judged");
                 }
-                tokio::time::sleep(BEAT).await;
+                tokio::time::sleep(OBSERVE).await;
             }
         });
     }
@@ -188,39 +168,6 @@ impl Tasks {
             tracing::warn!("a task did not stop in time");
         }
     }
-}
-
-/// Tells the feed that the database answers; silence closes what is sensitive.
-async fn beat(house: Arc<House>) -> anyhow::Result<()> {
-    house.spine.checkpoint().await?;
-    house.publisher.beat();
-    Ok(())
-}
-
-/// Publishes the routes in force where they are newer than those published, and the ends of
-/// sessions that were not seen in the round before. Told twice does no harm; told never does.
-async fn follow(house: &House, known: &mut HashSet<([u8; 16], i64)>) -> anyhow::Result<()> {
-    house.access.follow().await?;
-    let ended = house.identity.revocations_since(house.clock.now().minus(LOOK_BACK)).await?;
-    let mut seen = HashSet::with_capacity(ended.len());
-    for delta in ended {
-        let key = match &delta {
-            Delta::SessionEnded { session, .. } => (*session.as_bytes(), 0),
-            Delta::AccountSessionsEnded { account, before, .. } => {
-                (*account.as_bytes(), before.micros())
-            }
-            Delta::ClientBlocked { .. }
-            | Delta::ClientUnblocked { .. }
-            | Delta::Routes(_)
-            | Delta::SigningKeys(_) => continue,
-        };
-        if !known.contains(&key) {
-            house.publisher.publish(delta);
-        }
-        seen.insert(key);
-    }
-    *known = seen;
-    Ok(())
 }
 
 async fn tend(house: Arc<House>) -> anyhow::Result<()> {

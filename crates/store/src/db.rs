@@ -191,6 +191,22 @@ impl Db {
         rows.iter().map(|row| Ok((row.text("tab")?, row.text("col")?))).collect()
     }
 
+    /// The server's clock; none on SQLite, which has none of its own.
+    ///
+    /// # Errors
+    /// [`Error`], as the database says.
+    pub async fn server_time(&self) -> Result<Option<kernel::Timestamp>, Error> {
+        const NOW: &str =
+            "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) AS now";
+        match self.backend() {
+            Backend::Sqlite => Ok(None),
+            Backend::Postgres => {
+                let rows = self.read().await?.rows(NOW, Vec::new()).await?;
+                rows.first().map(|row| row.time("now")).transpose()
+            }
+        }
+    }
+
     /// Ends all connections, in order: what was begun is finished or undone.
     pub async fn close(&self) {
         match &self.writers {

@@ -69,6 +69,7 @@ mod signer;
 mod steps;
 mod subjects;
 mod vault;
+mod wire;
 
 pub use checkpoint::Notary;
 pub use config::{Config, FIRST_TENANT, Home, Tuning, Where};
@@ -85,6 +86,7 @@ pub use signer::{Expected, Signer};
 pub use spine::{Place, SealError, Sealer, Subject};
 pub use subjects::Receipt;
 pub use vault::Vault;
+pub use wire::WireKey;
 
 #[doc(hidden)]
 pub use steps::{Drill, Step};

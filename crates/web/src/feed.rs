@@ -25,11 +25,13 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::client::ClientFacts;
 
 mod routes;
+mod truth;
 
 pub use routes::{
     Access, Limit, PathRule, Per, Protocol, Route, RouteProblem, RouteTable, RouteTimeouts,
     Upstream,
 };
+pub use truth::{Reading, Truth};
 
 /// Seconds without a heartbeat after which sensitive routes fail closed.
 pub const STALE_AFTER_S: u64 = 5;
@@ -348,6 +350,22 @@ impl Revocations {
         self.accounts.retain(|_, (_, until)| *until > now);
     }
 
+    /// Whether a revocation is not in here yet.
+    fn lacks(&self, delta: &Delta) -> bool {
+        match delta {
+            Delta::SessionEnded { session, until } => {
+                self.sessions.get(session).is_none_or(|known| known < until)
+            }
+            Delta::AccountSessionsEnded { account, before, until } => {
+                self.accounts.get(account).is_none_or(|known| known.0 < *before || known.1 < *until)
+            }
+            Delta::ClientBlocked { .. }
+            | Delta::ClientUnblocked { .. }
+            | Delta::Routes(_)
+            | Delta::SigningKeys(_) => false,
+        }
+    }
+
     /// How many ended sessions and accounts are kept.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -496,7 +514,8 @@ impl Snapshot {
         Self { routes, keys, ..Self::default() }
     }
 
-    /// Folds one change in.
+    /// Folds one change in. Routes of an older revision than those in force change nothing: they
+    /// come from a node that spoke later than it committed.
     pub fn apply(&mut self, delta: &Delta, now: Timestamp) {
         match delta {
             Delta::SessionEnded { session, until } => {
@@ -509,6 +528,7 @@ impl Snapshot {
                 self.blocks.add(*net, Block { until: *until, reason: reason.clone() });
             }
             Delta::ClientUnblocked { net } => self.blocks.remove(*net),
+            Delta::Routes(routes) if routes.revision < self.routes.revision => {}
             Delta::Routes(routes) => self.routes = Arc::clone(routes),
             Delta::SigningKeys(keys) => self.keys = Arc::clone(keys),
         }
@@ -526,6 +546,8 @@ pub struct Hub {
 struct Shared {
     clock: Arc<dyn Clock>,
     state: Mutex<Snapshot>,
+    /// What was said of networks while the source of truth is being read. Locked after `state`.
+    touched: Mutex<truth::Touched>,
     sender: broadcast::Sender<Sent>,
 }
 
@@ -555,7 +577,8 @@ impl Hub {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, start: Snapshot) -> Self {
         let (sender, _) = broadcast::channel(QUEUE);
-        Self { shared: Arc::new(Shared { clock, state: Mutex::new(start), sender }) }
+        let (state, touched) = (Mutex::new(start), Mutex::default());
+        Self { shared: Arc::new(Shared { clock, state, touched, sender }) }
     }
 
     /// A publisher with its own numbers.
@@ -577,8 +600,10 @@ impl Hub {
     }
 
     /// Folds in what a publisher elsewhere sent, and hands it on. After a gap nothing is folded:
-    /// load a snapshot that is at least as new as the message, and give it to [`Hub::load`].
+    /// load a snapshot that is at least as new as the message, and give it to [`Hub::load`]; a hub
+    /// that publishes too reads the source of truth and gives it to [`Publisher::fold`].
     pub fn accept(&self, message: &Message) -> Accepted {
+        let now = self.shared.clock.now();
         let mut state = self.shared.lock();
         match place(&mut state.positions, message) {
             Place::Seen => return Accepted::Seen,
@@ -586,7 +611,8 @@ impl Hub {
             Place::Next => {}
         }
         if let Some(delta) = &message.delta {
-            state.apply(delta, message.at);
+            // By our own clock: the sender's may be another.
+            self.shared.apply(&mut state, delta, now);
         }
         // Under the lock, as in `Publisher::publish`.
         let _ = self.shared.sender.send(Sent::Message(Arc::new(message.clone())));
@@ -611,6 +637,23 @@ impl Hub {
             .is_some_and(|number| *number >= position.number)
     }
 
+    /// The number of a publisher's last delta that is folded in here; none of one never heard.
+    #[must_use]
+    pub fn number(&self, publisher: PublisherId) -> Option<u64> {
+        self.shared.lock().positions.get(&publisher).copied()
+    }
+
+    /// Forgets where a publisher was that will not speak again.
+    pub fn forget(&self, publisher: PublisherId) {
+        self.shared.lock().positions.remove(&publisher);
+    }
+
+    /// Whether a revocation is not known here yet; false for every other change.
+    #[must_use]
+    pub fn lacks(&self, delta: &Delta) -> bool {
+        self.shared.lock().revocations.lacks(delta)
+    }
+
     /// A copy of the folded state, for the operator's lists.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -631,7 +674,11 @@ impl Publisher {
         let at = self.shared.clock.now();
         // The send stays under the lock: numbers must leave in their order.
         let mut state = self.shared.lock();
-        state.apply(&delta, at);
+        self.publish_in(&mut state, delta, at)
+    }
+
+    fn publish_in(&self, state: &mut Snapshot, delta: Delta, at: Timestamp) -> Position {
+        self.shared.apply(state, &delta, at);
         let number = state.positions.entry(self.id).or_insert(0);
         *number = number.saturating_add(1);
         let position = Position { publisher: self.id, number: *number };
@@ -639,13 +686,25 @@ impl Publisher {
         position
     }
 
+    /// Who it is.
+    #[must_use]
+    pub const fn id(&self) -> PublisherId {
+        self.id
+    }
+
     /// Says "I am here, and nothing is newer than my last delta". To be called each second, only
     /// while the source of truth answers. Also forgets what has expired.
     pub fn beat(&self) {
-        let at = self.shared.clock.now();
+        self.beat_as_of(self.shared.clock.now());
+    }
+
+    /// The same, where all that is known for sure is what was so at an earlier moment.
+    pub fn beat_as_of(&self, at: Timestamp) {
+        let now = self.shared.clock.now();
+        let at = at.min(now);
         let mut state = self.shared.lock();
-        state.revocations.prune(at);
-        state.blocks.prune(at);
+        state.revocations.prune(now);
+        state.blocks.prune(now);
         let number = state.positions.get(&self.id).copied().unwrap_or(0);
         let position = Position { publisher: self.id, number };
         let _ = self.shared.sender.send(Sent::new(Message { position, at, delta: None }));

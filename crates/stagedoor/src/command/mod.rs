@@ -9,6 +9,7 @@ pub(crate) mod init;
 mod key;
 mod keyholder;
 pub(crate) mod migrate;
+mod node;
 pub(crate) mod serve;
 mod service;
 mod user;
@@ -43,6 +44,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Keyholder(command) => {
             keyholder::run(&load_for_keyholder(file)?, command).await?;
         }
+        Command::Node(command) => node::run(&House::open(act(file)?).await?, command).await?,
         Command::User(command) => user::run(&House::open(act(file)?).await?, command).await?,
         Command::Service(command) => {
             service::run(&House::open(act(file)?).await?, command).await?;

@@ -16,6 +16,7 @@ use crate::certificates::Shown;
 use crate::config::{Config, Loaded, LogConfig, LogFormat};
 use crate::door::{self, Behind, DoorSettings, Shared};
 use crate::house::House;
+use crate::nodes::Nodes;
 use crate::tasks::Tasks;
 use crate::{out, processes, refused};
 
@@ -42,6 +43,9 @@ pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
     tokio::select! {
         () = told_to_stop() => {}
         () = renew_at_hangup(&served.renewal) => {}
+        () = served.nodes.lost() => anyhow::bail!(
+            "another program serves under this node's name, {}", house.config.data.node
+        ),
     }
     out::progress("closing: requests under way are finished first");
     out::progress_done();
@@ -83,6 +87,7 @@ pub(crate) fn promises_off(config: &Config) -> Vec<&'static str> {
 pub(crate) struct Served {
     pub door: Running,
     pub console: Running,
+    nodes: Arc<Nodes>,
     tasks: Tasks,
     house: Arc<House>,
     /// Told to look at the certificate files.
@@ -112,7 +117,7 @@ impl Served {
         house.publisher.beat();
         let renewal = Arc::new(Notify::new());
         tasks.renew(shown, Arc::clone(&renewal));
-        Ok(Self { door, console, tasks, house, renewal })
+        Ok(Self { door, console, nodes, tasks, house, renewal })
     }
 
     /// Lets what is under way finish, stops the tasks, closes the databases.
@@ -132,10 +137,11 @@ pub(crate) async fn start_core(house: &Arc<House>) -> anyhow::Result<(Tasks, Arc
         house.config.data.node,
         house.base.join(&house.config.data.dir).display()
     );
+    let nodes = Nodes::claim(house).await?;
     house.tell_key_changes().await?;
     house.load_feed().await?;
     let observations = Arc::new(Observations::new(house.config.bounds.observations_max));
-    let tasks = Tasks::start(house, &observations)?;
+    let tasks = Tasks::start(house, &nodes, &observations)?;
     Ok((tasks, observations))
 }
 

@@ -1,6 +1,7 @@
 //! The one configuration file: read, checked whole, every mistake named with file, key and mend.
 
 mod parts;
+mod redis;
 mod reference;
 mod schema;
 mod witnesses;
@@ -15,6 +16,7 @@ pub(crate) use parts::{
     CertificateConfig, Config, HeaderKeyConfig, LogConfig, LogFormat, Mode, ProcessesConfig,
     RootKind, UpstreamTlsConfig,
 };
+pub(crate) use redis::RedisConfig;
 pub(crate) use reference::annotate;
 pub(crate) use schema::schema;
 
@@ -114,6 +116,9 @@ impl Config {
         {
             say("forward_auth", "needs a path that begins with / and at least one proxy");
         }
+        if let Some((key, detail)) = self.redis.problem() {
+            say(key, detail);
+        }
         self.credential_problems(&mut say);
         for (key, detail) in self.witness_problems() {
             say(&key, &detail);
@@ -176,6 +181,23 @@ impl Config {
                 }
             }
         }
+    }
+
+    /// A digest of what should be the same on every node: not of its name, its folders, where it
+    /// listens, how it reaches the servers and what it logs.
+    pub(crate) fn digest(&self) -> anyhow::Result<String> {
+        use std::fmt::Write as _;
+        let mut all = serde_json::to_value(self)?;
+        if let Some(all) = all.as_object_mut() {
+            for own in ["data", "listen", "log", "redis", "tls"] {
+                all.remove(own);
+            }
+        }
+        let mut text = String::new();
+        for byte in merkle::leaf_hash(all.to_string().as_bytes()).as_bytes().iter().take(8) {
+            let _ = write!(text, "{byte:02x}");
+        }
+        Ok(text)
     }
 
     /// Whether mails are shown on a page that not only this host reaches.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::RedisConfig;
 use access::{AccessConfig, LimitConfig, OwnConfig, RouteConfig, UpstreamConfig};
 use identity::IdentityConfig;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ pub(crate) struct Config {
     pub shop: ShopConfig,
     /// Where data lives. Restart.
     pub data: DataConfig,
+    /// The server by which several nodes speak to each other. Restart.
+    pub redis: RedisConfig,
     /// The root key. Restart.
     pub root: RootConfig,
     /// The keyholder, where it is a process of its own. Restart.

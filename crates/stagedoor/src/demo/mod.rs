@@ -234,6 +234,7 @@ fn route(name: &str, prefix: &str) -> RouteConfig {
         kinds: Vec::new(),
         roles: Vec::new(),
         sensitive: false,
+        stale_max_s: None,
         limits: vec!["everything".to_owned()],
         body_max_bytes: 1024 * 1024,
         body_idle_ms: 10_000,

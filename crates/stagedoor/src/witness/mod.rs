@@ -8,6 +8,7 @@ mod publish;
 mod serve;
 
 pub(crate) use folder::Folder;
+pub(crate) use peer::connector;
 pub(crate) use publish::publish;
 pub(crate) use serve::{Opening, serve};
 

@@ -205,7 +205,8 @@ impl Peer {
     }
 }
 
-fn connector(ca_pem: Option<&[u8]>) -> anyhow::Result<TlsConnector> {
+/// TLS towards a server that these roots vouch for, or the public ones where none are given.
+pub(crate) fn connector(ca_pem: Option<&[u8]>) -> anyhow::Result<TlsConnector> {
     let mut roots = rustls::RootCertStore::empty();
     match ca_pem {
         Some(pem) => {

@@ -18,6 +18,8 @@ const LIMITS_MAX: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RouteTable {
+    /// Which change of the configuration made it: an older table never replaces a newer one.
+    pub revision: u64,
     /// Path prefixes that Stagedoor itself answers; they come before every route.
     pub own_prefixes: Vec<String>,
     /// Limits of the own prefixes.
@@ -33,6 +35,7 @@ impl Default for RouteTable {
     fn default() -> Self {
         let own = ["/auth", "/v1", "/.well-known", "/assets"];
         Self {
+            revision: 0,
             own_prefixes: own.map(str::to_owned).to_vec(),
             own_limits: Vec::new(),
             upstreams: Vec::new(),
@@ -62,6 +65,10 @@ pub struct Route {
     /// Refused while the feed is stale.
     #[serde(default)]
     pub sensitive: bool,
+    /// For how many seconds the feed may be silent before the route is refused; none: as
+    /// `sensitive` says.
+    #[serde(default)]
+    pub stale_max_s: Option<u32>,
     /// How often.
     #[serde(default)]
     pub limits: Vec<Limit>,
@@ -74,6 +81,15 @@ pub struct Route {
     /// Whether a WebSocket may be opened.
     #[serde(default)]
     pub websocket: bool,
+}
+
+impl Route {
+    /// For how many seconds the feed may be silent before requests are refused; none: for ever.
+    #[must_use]
+    pub fn stale_after_s(&self) -> Option<u64> {
+        let sensitive = self.sensitive.then_some(super::STALE_AFTER_S);
+        self.stale_max_s.map(u64::from).or(sensitive)
+    }
 }
 
 const fn body_default() -> u64 {

@@ -179,3 +179,117 @@ async fn a_hub_follows_another() {
     assert_eq!(far.accept(&Message { position: stranger, ..(*message).clone() }), Accepted::Gap);
     assert_eq!(far.snapshot().revocations.len(), 2);
 }
+
+fn blocked(text: &str, until: i64) -> Delta {
+    let (net, until) = (text.parse().unwrap(), Timestamp::from_seconds(until));
+    Delta::ClientBlocked { net, until, reason: "spray".to_owned() }
+}
+
+fn nets(hub: &Hub) -> Vec<String> {
+    let mut nets: Vec<String> =
+        hub.snapshot().blocks.iter().map(|(net, _)| net.to_string()).collect();
+    nets.sort_unstable();
+    nets
+}
+
+#[tokio::test]
+async fn what_was_read_heals_a_gap_and_what_was_said_meanwhile_stands() {
+    let clock = Arc::new(At(AtomicI64::new(1_000)));
+    let hub = Hub::new(clock, Snapshot::default());
+    let (own, follower) = (hub.publisher(PublisherId(1)), hub.publisher(PublisherId(2)));
+    own.publish(blocked("192.0.2.1", 2_000));
+    own.publish(blocked("192.0.2.2", 2_000));
+    let mut subscription = hub.subscribe();
+    assert!(matches!(subscription.next().await, Some(Update::Snapshot(_))));
+    let reading = hub.reading();
+    // committed after the reading, published before the fold
+    own.publish(blocked("192.0.2.3", 2_000));
+    own.publish(Delta::ClientUnblocked { net: "192.0.2.1".parse().unwrap() });
+    let truth = Truth {
+        revocations: vec![ended(901)],
+        blocks: Some(vec![blocked("192.0.2.1", 2_000), blocked("192.0.2.4", 2_000)]),
+        routes: Some(Arc::new(RouteTable { revision: 3, ..RouteTable::default() })),
+        heard: HashMap::from([(PublisherId(9), 5)]),
+    };
+    assert!(!follower.fold(reading, truth), "somebody spoke of a block meanwhile");
+    assert_eq!(nets(&hub), ["192.0.2.3/32", "192.0.2.4/32"]);
+    assert_eq!(hub.snapshot().revocations.len(), 1);
+    assert_eq!(hub.snapshot().routes.revision, 3);
+    assert!(hub.has(Position { publisher: PublisherId(9), number: 5 }));
+    // the next reading settles it
+    let truth = Truth { blocks: Some(vec![blocked("192.0.2.4", 2_000)]), ..Truth::default() };
+    assert!(follower.fold(hub.reading(), truth));
+    assert_eq!(nets(&hub), ["192.0.2.4/32"]);
+    // routes that were committed earlier and come later
+    own.publish(Delta::Routes(Arc::new(RouteTable { revision: 2, ..RouteTable::default() })));
+    assert_eq!(hub.snapshot().routes.revision, 3);
+    // the publisher that was caught up with goes on without a gap, and subscribers start anew
+    let next = Position { publisher: PublisherId(9), number: 6 };
+    let message = Message { position: next, at: Timestamp::default(), delta: Some(ended(902)) };
+    assert_eq!(hub.accept(&message), Accepted::Folded);
+    loop {
+        match subscription.next().await {
+            Some(Update::Snapshot(state)) => break assert_eq!(state.revocations.len(), 2),
+            Some(_) => {}
+            None => panic!("the hub is gone"),
+        }
+    }
+}
+
+proptest! {
+    /// Any order of own words, words from elsewhere and readings: the fold ends where the source of
+    /// truth stands, with every revocation, once a reading has settled in silence.
+    #[test]
+    fn readings_end_at_the_truth(steps in proptest::collection::vec((0u8..5, 0u8..6), 0..60)) {
+        let clock = Arc::new(At(AtomicI64::new(1_000)));
+        let hub = Hub::new(clock, Snapshot::default());
+        let (own, follower) = (hub.publisher(PublisherId(1)), hub.publisher(PublisherId(2)));
+        let mut far = 0;
+        let mut truth: std::collections::BTreeMap<u8, ()> = std::collections::BTreeMap::new();
+        let mut ends = 0;
+        let mut open: Option<(Reading, Truth)> = None;
+        let text = |which: u8| format!("192.0.2.{which}");
+        let read = |truth: &std::collections::BTreeMap<u8, ()>, far: u64| Truth {
+            blocks: Some(truth.keys().map(|which| blocked(&text(*which), 2_000)).collect()),
+            heard: HashMap::from([(PublisherId(9), far)]),
+            ..Truth::default()
+        };
+        for (what, which) in steps {
+            match what {
+                // committed, then published here
+                0 => {
+                    truth.insert(which, ());
+                    own.publish(blocked(&text(which), 2_000));
+                }
+                1 => {
+                    truth.remove(&which);
+                    own.publish(Delta::ClientUnblocked { net: text(which).parse().unwrap() });
+                }
+                // committed elsewhere, and the message lost
+                2 => {
+                    far += 1;
+                    truth.insert(which, ());
+                }
+                3 => {
+                    far += 1;
+                    ends += 1;
+                    own.publish(ended(900 + i64::from(ends)));
+                    truth.remove(&which);
+                }
+                _ => match open.take() {
+                    None => open = Some((hub.reading(), read(&truth, far))),
+                    Some((reading, truth)) => {
+                        follower.fold(reading, truth);
+                    }
+                },
+            }
+        }
+        drop(open);
+        prop_assert!(follower.fold(hub.reading(), read(&truth, far)));
+        let wanted: Vec<String> =
+            truth.keys().map(|which| format!("{}/32", text(*which))).collect();
+        prop_assert_eq!(nets(&hub), wanted);
+        prop_assert_eq!(hub.snapshot().revocations.len(), usize::try_from(ends).unwrap());
+        prop_assert_eq!(hub.number(PublisherId(9)), Some(far));
+    }
+}
