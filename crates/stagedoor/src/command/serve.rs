@@ -43,9 +43,7 @@ pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
     tokio::select! {
         () = told_to_stop() => {}
         () = renew_at_hangup(&served.renewal) => {}
-        () = served.nodes.lost() => anyhow::bail!(
-            "another program serves under this node's name, {}", house.config.data.node
-        ),
+        lost = served.nodes.lost() => return Err(lost),
     }
     out::progress("closing: requests under way are finished first");
     out::progress_done();
@@ -97,7 +95,7 @@ pub(crate) struct Served {
 impl Served {
     /// Loads the feed, starts the tasks, then listens.
     pub(crate) async fn start(house: Arc<House>) -> anyhow::Result<Self> {
-        let (tasks, observations) = start_core(&house).await?;
+        let Core { nodes, tasks, observations } = start_core(&house).await?;
         let (config, base) = (&house.config, house.base.as_path());
         let settings = DoorSettings::read(config, base)?;
         let shown = certificates(config, base)?;
@@ -129,8 +127,15 @@ impl Served {
     }
 }
 
+/// What runs beside the requests.
+pub(crate) struct Core {
+    pub nodes: Arc<Nodes>,
+    pub tasks: Tasks,
+    pub observations: Arc<Observations>,
+}
+
 /// Makes this program the node, loads the feed and starts what runs beside the requests.
-pub(crate) async fn start_core(house: &Arc<House>) -> anyhow::Result<(Tasks, Arc<Observations>)> {
+pub(crate) async fn start_core(house: &Arc<House>) -> anyhow::Result<Core> {
     anyhow::ensure!(
         house.node.take()?,
         "another program serves as node {} from the folder {}: stop it first",
@@ -142,7 +147,7 @@ pub(crate) async fn start_core(house: &Arc<House>) -> anyhow::Result<(Tasks, Arc
     house.load_feed().await?;
     let observations = Arc::new(Observations::new(house.config.bounds.observations_max));
     let tasks = Tasks::start(house, &nodes, &observations)?;
-    Ok((tasks, observations))
+    Ok(Core { nodes, tasks, observations })
 }
 
 /// What answers behind the shop's door.

@@ -133,8 +133,10 @@ impl Nodes {
     }
 
     /// Waits until another program turns out to have this node's name.
-    pub(crate) async fn lost(&self) {
+    pub(crate) async fn lost(&self) -> anyhow::Error {
         self.lost.cancelled().await;
+        let name = &self.house.config.data.node;
+        anyhow::anyhow!("another program serves under this node's name, {name}")
     }
 
     /// Tells the door up to when all is known; silence closes what is sensitive.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use kernel::Timestamp;
 use vault::WireKey;
-use web::feed::{Accepted, Hub, Message, Position, PublisherId};
+use web::feed::{Accepted, Hub, Message, PublisherId};
 
 use super::envelope::{Beat, Header, Keys, Refused, Said};
 
@@ -328,10 +328,4 @@ impl Peer {
             waiting: Vec::new(),
         }
     }
-}
-
-/// The position that a publisher is known to have reached here.
-#[cfg(test)]
-const fn position(publisher: PublisherId, number: u64) -> Position {
-    Position { publisher, number }
 }

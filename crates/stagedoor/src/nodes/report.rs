@@ -57,7 +57,7 @@ pub(super) async fn run(nodes: Arc<Nodes>, stop: CancellationToken) {
         }
         tokio::select! {
             () = stop.cancelled() => break,
-            () = nodes.lost() => return,
+            _ = nodes.lost() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
     }

@@ -12,7 +12,7 @@ use super::sandbox::{self, Needs};
 use super::settings::{CoreSettings, Told};
 use super::syscalls::Calls;
 use crate::command;
-use crate::command::serve::{behind_console, behind_shop, start_core, start_log};
+use crate::command::serve::{Core, behind_console, behind_shop, start_core, start_log};
 use crate::config::Loaded;
 use crate::house::House;
 
@@ -59,7 +59,7 @@ async fn serve(
         command::migrate::run(&loaded, false).await?;
     }
     let house = Arc::new(House::open(loaded).await?);
-    let (tasks, observations) = start_core(&house).await?;
+    let Core { nodes, tasks, observations } = start_core(&house).await?;
     let answering = Answering::new(Answers {
         shop: behind_shop(&house)?,
         console: behind_console(&house)?,
@@ -71,7 +71,11 @@ async fn serve(
     house.publisher.beat();
     supervisor.ready(off)?;
     loop {
-        match heard.recv().await {
+        let told = tokio::select! {
+            told = heard.recv() => told,
+            lost = nodes.lost() => return Err(lost),
+        };
+        match told {
             Some((Told::Line, descriptors)) => {
                 answering.serve(Acceptor::new(next(&mut descriptors.into_iter())?)?);
             }

@@ -159,7 +159,7 @@ impl Nodes {
             let text = text
                 .replace("node-1", &format!("node-{number}"))
                 .replace(url, &postgres.instead_of(url))
-                /*R+ &format!("\n[redis]\nurl = \"redis://{}\"\n", to_redis.address())R*/;
+                + &format!("\n[redis]\nurl = \"redis://{}\"\n", to_redis.address());
             std::fs::write(shop.config(), text).expect("the file");
             Node { shop, postgres, redis: to_redis, serving: RwLock::default() }
         });
