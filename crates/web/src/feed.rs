@@ -548,6 +548,8 @@ struct Shared {
     state: Mutex<Snapshot>,
     /// What was said of networks while the source of truth is being read. Locked after `state`.
     touched: Mutex<truth::Touched>,
+    /// The last sign of life: a late subscriber need not wait for the next.
+    heard: Mutex<Option<(PublisherId, Timestamp)>>,
     sender: broadcast::Sender<Sent>,
 }
 
@@ -570,6 +572,21 @@ impl Shared {
         // A panic while folding cannot leave a half-made value behind that is worse than none.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn hear(&self, message: &Message) {
+        if message.delta.is_none() {
+            let heard = Some((message.position.publisher, message.at));
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+        }
+    }
+
+    /// The last heartbeat, as if it had come just behind this state.
+    fn heartbeat(&self, state: &Snapshot) -> Option<Arc<Message>> {
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let (publisher, at) = heard?;
+        let number = state.positions.get(&publisher).copied()?;
+        Some(Arc::new(Message { position: Position { publisher, number }, at, delta: None }))
+    }
 }
 
 impl Hub {
@@ -577,8 +594,8 @@ impl Hub {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, start: Snapshot) -> Self {
         let (sender, _) = broadcast::channel(QUEUE);
-        let (state, touched) = (Mutex::new(start), Mutex::default());
-        Self { shared: Arc::new(Shared { clock, state, touched, sender }) }
+        let (state, touched, heard) = (Mutex::new(start), Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { clock, state, touched, heard, sender }) }
     }
 
     /// A publisher with its own numbers.
@@ -596,6 +613,7 @@ impl Hub {
             receiver: self.shared.sender.subscribe(),
             seen: HashMap::new(),
             loaded: false,
+            heard: None,
         }
     }
 
@@ -614,6 +632,7 @@ impl Hub {
             // By our own clock: the sender's may be another.
             self.shared.apply(&mut state, delta, now);
         }
+        self.shared.hear(message);
         // Under the lock, as in `Publisher::publish`.
         let _ = self.shared.sender.send(Sent::Message(Arc::new(message.clone())));
         Accepted::Folded
@@ -707,7 +726,9 @@ impl Publisher {
         state.blocks.prune(now);
         let number = state.positions.get(&self.id).copied().unwrap_or(0);
         let position = Position { publisher: self.id, number };
-        let _ = self.shared.sender.send(Sent::new(Message { position, at, delta: None }));
+        let message = Message { position, at, delta: None };
+        self.shared.hear(&message);
+        let _ = self.shared.sender.send(Sent::new(message));
     }
 }
 
@@ -730,6 +751,8 @@ pub struct Subscription {
     receiver: broadcast::Receiver<Sent>,
     seen: HashMap<PublisherId, u64>,
     loaded: bool,
+    /// The heartbeat that comes behind a snapshot.
+    heard: Option<Arc<Message>>,
 }
 
 impl Subscription {
@@ -737,6 +760,9 @@ impl Subscription {
     pub async fn next(&mut self) -> Option<Update> {
         if !self.loaded {
             return Some(self.reload());
+        }
+        if let Some(heard) = self.heard.take() {
+            return Some(Update::Heartbeat(heard));
         }
         loop {
             let message = match self.receiver.recv().await {
@@ -760,6 +786,7 @@ impl Subscription {
         let state = self.shared.lock();
         self.receiver = self.shared.sender.subscribe();
         let snapshot = state.clone();
+        self.heard = self.shared.heartbeat(&state);
         drop(state);
         self.seen.clone_from(&snapshot.positions);
         self.loaded = true;

@@ -7,6 +7,10 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+/// Whom the processes run as, where a test runs as root: nobody that the host knows.
+pub(crate) const EDGE_USER: u32 = 61_001;
+pub(crate) const CORE_USER: u32 = 61_002;
+
 /// The password of every customer here.
 pub(crate) const PASSWORD: &str = "four words make one door";
 
@@ -36,9 +40,15 @@ pub(crate) fn words(output: &Output) -> String {
     )
 }
 
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// A house made by `init` in a folder of its own, listening on free ports.
 pub(crate) struct Shop {
     pub dir: TempDir,
+    /// The first operator's password.
+    pub operator: String,
 }
 
 impl Shop {
@@ -51,11 +61,40 @@ impl Shop {
         let fixed = ["init", "--name", "Shop", "--url", "https://localhost"];
         let rest = ["--upstream", "http://127.0.0.1:9", "--operator", "ops@shop.example"];
         let made = answer(dir.path(), &[&fixed[..], &rest, more].concat());
-        assert!(made["password"].as_str().expect("a password").len() >= 16);
-        let shop = Self { dir };
+        let operator = made["password"].as_str().expect("a password").to_owned();
+        assert!(operator.len() >= 16);
+        let shop = Self { dir, operator };
         shop.edit("0.0.0.0:8443", "127.0.0.1:0");
         shop.edit("127.0.0.1:8444", "127.0.0.1:0");
+        // All of these tests hold over separate processes too: run them again with this set.
+        if std::env::var_os("STAGEDOOR_SEPARATE").is_some() {
+            shop.separate();
+        }
         shop
+    }
+
+    /// The edge and core as processes of their own; as root, each with a user of its own.
+    pub(crate) fn separate(&self) {
+        let mut text = std::fs::read_to_string(self.config()).expect("the file");
+        if text.contains("[processes]") {
+            return;
+        }
+        text.push_str("\n[processes]\nseparate = true\n");
+        if !is_root() {
+            return std::fs::write(self.config(), text).expect("the file");
+        }
+        text.push_str(&format!("edge_user = \"{EDGE_USER}\"\ncore_user = \"{CORE_USER}\"\n"));
+        std::fs::write(self.config(), text).expect("the file");
+        let core = format!("{CORE_USER}:{CORE_USER}");
+        for (program, args) in [
+            ("chmod", vec!["711", "."]),
+            ("chown", vec!["-R", &core, "var"]),
+            ("chgrp", vec![core.split_once(':').expect("a group").1, "stagedoor.toml"]),
+            ("chmod", vec!["640", "stagedoor.toml"]),
+        ] {
+            let done = Command::new(program).args(args).current_dir(self.path()).status();
+            assert!(done.expect("it runs").success(), "{program}");
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -128,8 +167,8 @@ impl Shop {
         let stdout = child.stdout.take().expect("its output");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
         let said: Value = serde_json::from_str(&line).expect("where it listens");
-        let door = said["door"].as_str().expect("an address").to_owned();
-        Serving { child, door }
+        let at = |door: &str| said[door].as_str().expect("an address").to_owned();
+        Serving { child, door: at("door"), console: at("console") }
     }
 }
 
@@ -137,6 +176,7 @@ impl Shop {
 pub(crate) struct Serving {
     child: Child,
     pub door: String,
+    pub console: String,
 }
 
 impl Serving {
@@ -159,8 +199,29 @@ impl Serving {
         self.child.try_wait().expect("its state").is_some()
     }
 
+    /// The exit code of one that was told to stop.
+    pub(crate) fn wait(mut self) -> Option<i32> {
+        self.child.wait().expect("gone").code()
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The process of this kind below the supervisor.
+    pub(crate) fn process(&self, kind: &str) -> Option<u32> {
+        let parent = format!("PPid:\t{}\n", self.id());
+        std::fs::read_dir("/proc").expect("/proc").flatten().find_map(|entry| {
+            let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+            let args = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+            let is_it = status.contains(&parent) && args.ends_with(&format!("process\0{kind}\0"));
+            is_it.then(|| entry.file_name().to_str()?.parse().ok())?
+        })
+    }
+
+    /// The same program at its console.
+    pub(crate) fn curl_console(&self, shop: &Shop, args: &[&str], path: &str) -> (u16, String) {
+        self.curl_at(&self.console, shop, args, path).unwrap_or_else(|why| panic!("{path}: {why}"))
     }
 
     /// A document sent; the answer's status and document (null where it is none).
@@ -212,7 +273,17 @@ impl Serving {
         args: &[&str],
         path: &str,
     ) -> Result<(u16, String), String> {
-        let port = self.door.rsplit_once(':').expect("a port").1;
+        self.curl_at(&self.door, shop, args, path)
+    }
+
+    fn curl_at(
+        &self,
+        listener: &str,
+        shop: &Shop,
+        args: &[&str],
+        path: &str,
+    ) -> Result<(u16, String), String> {
+        let port = listener.rsplit_once(':').expect("a port").1;
         let certificate = shop.path().join("var/self-signed.crt");
         let output = Command::new("curl")
             .args(["-sS", "--max-time", "20", "-w", "\n%{http_code}", "--cacert"])

@@ -43,6 +43,21 @@ async fn a_snapshot_then_every_delta_once() {
 }
 
 #[tokio::test]
+async fn a_late_subscriber_hears_the_last_sign_of_life() {
+    let hub = Hub::new(Arc::new(At(AtomicI64::new(1_000))), Snapshot::default());
+    let publisher = hub.publisher(PublisherId(7));
+    publisher.beat();
+    let position = publisher.publish(ended(900));
+    let mut subscription = hub.subscribe();
+    assert!(matches!(subscription.next().await, Some(Update::Snapshot(_))));
+    let Some(Update::Heartbeat(heard)) = subscription.next().await else { panic!("heartbeat") };
+    assert_eq!(heard.position, position, "it is no gap and not seen before");
+    let follower = Hub::new(Arc::new(At(AtomicI64::new(1_000))), Snapshot::default());
+    follower.load(hub.snapshot());
+    assert_eq!(follower.accept(&heard), Accepted::Folded);
+}
+
+#[tokio::test]
 async fn a_gap_is_answered_with_a_snapshot() {
     let hub = Hub::new(Arc::new(At(AtomicI64::new(1_000))), Snapshot::default());
     let publisher = hub.publisher(PublisherId(7));
