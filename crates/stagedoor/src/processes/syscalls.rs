@@ -178,10 +178,18 @@ fn limited() -> Vec<Limited> {
 
 /// TCP and UDP over both versions of IP. Others have ways of their own past what guards TCP.
 fn internet() -> Vec<Vec<Argument>> {
-    let protocols = [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP].map(number);
-    let families = [libc::AF_INET, libc::AF_INET6].map(number);
-    let pairs = families.iter().flat_map(|family| protocols.map(|protocol| (*family, protocol)));
-    pairs.map(|(family, protocol)| vec![(0, ALL, family), (2, ALL, protocol)]).collect()
+    let kinds = [
+        (libc::SOCK_STREAM, 0),
+        (libc::SOCK_STREAM, libc::IPPROTO_TCP),
+        (libc::SOCK_DGRAM, 0),
+        (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+    ];
+    // Above the kind stand flags of the new descriptor.
+    let row = |family: i32, (kind, protocol): (i32, i32)| {
+        vec![(0, ALL, number(family)), (1, 0xf, number(kind)), (2, ALL, number(protocol))]
+    };
+    let families = [libc::AF_INET, libc::AF_INET6];
+    families.iter().flat_map(|family| kinds.map(|kind| row(*family, kind))).collect()
 }
 
 /// What the edge may do with some arguments only.
