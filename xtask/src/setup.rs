@@ -30,6 +30,7 @@ const NEEDS: &[Need] = &[
         packages: &["python3", "python3-pip"],
         without: "trees and mails beside a peer",
     },
+    Need { program: "gdb", packages: &["gdb"], without: "the drill of a taken-over edge" },
     Need { program: "nginx", packages: &["nginx-light"], without: "forward-auth behind nginx" },
 ];
 

@@ -123,7 +123,7 @@ fn as_slices(texts: &[Text]) -> Vec<(&[u8], &[u8])> {
 }
 
 /// The files of one `[[upstream_tls]]`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct UpstreamText {
     authorities: Option<String>,
     chain: Option<String>,

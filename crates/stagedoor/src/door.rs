@@ -21,7 +21,7 @@ const CONSOLE_CONNECTIONS: usize = 256;
 const CONSOLE_PREFIXES: [&str; 3] = ["/console", "/assets", "/v1"];
 
 /// All that a door must know besides the feed. No key in it opens anything of core's.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DoorSettings {
     plain: bool,
     tls12: bool,
@@ -35,7 +35,7 @@ pub(crate) struct DoorSettings {
     forward_auth: Option<ForwardAuth>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct ForwardAuth {
     path: String,
     proxies: Vec<Net>,

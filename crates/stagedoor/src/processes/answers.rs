@@ -2,7 +2,9 @@
 //! is asked stands in one field of each request ([`Call`]).
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,7 +14,7 @@ use futures_util::{StreamExt as _, stream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
@@ -169,8 +171,60 @@ impl Answers {
 }
 
 async fn pass(router: axum::Router, request: Request<Incoming>) -> Response {
-    let Ok(answer) = router.oneshot(request.map(Body::new)).await;
+    let (head, body) = request.into_parts();
+    let body = Rest(Arc::new(Mutex::new(body)));
+    let request = Request::from_parts(head, Body::new(body.clone()));
+    let Ok(answer) = router.oneshot(request).await;
+    body.drain().await;
     answer
+}
+
+/// A client's body, read to its end even where its handler did not care for it: the edge, which is
+/// still sending it, would take a closed connection for the end of core and lose the answer.
+#[derive(Clone)]
+struct Rest(Arc<Mutex<Incoming>>);
+
+impl Rest {
+    /// Reads what is left, within bounds, where nobody else does any more.
+    async fn drain(self) {
+        let Some(rest) = Arc::into_inner(self.0) else { return };
+        let mut rest = rest.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut read = 0_usize;
+        let reading = async {
+            while let Some(Ok(frame)) = rest.frame().await {
+                read = read.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+                if read > TOLD_MAX_BYTES {
+                    return;
+                }
+            }
+        };
+        // A body that comes more slowly is cut off with its connection.
+        let _ = tokio::time::timeout(TOLD, reading).await;
+    }
+
+    fn with<T>(&self, ask: impl FnOnce(Pin<&mut Incoming>) -> T) -> T {
+        ask(Pin::new(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl hyper::body::Body for Rest {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.with(|body| body.poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.with(|body| body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.with(|body| body.size_hint())
+    }
 }
 
 /// The document in a call's body.

@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::answers::{Answering, Answers};
 use super::child::{Supervisor, next, runtime};
@@ -15,6 +16,10 @@ use crate::command;
 use crate::command::serve::{Core, behind_console, behind_shop, start_core, start_log};
 use crate::config::Loaded;
 use crate::house::House;
+
+/// How often, and how soon again, it is looked whether another core has ended.
+const NODE_LOOKS: u32 = 100;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Runs until the supervisor says so, or is gone.
 pub(super) fn run(
@@ -48,6 +53,17 @@ fn needs(loaded: &Loaded) -> Needs {
     }
 }
 
+/// Waits until the core of a supervisor that was killed has ended, too.
+async fn wait_for_node(house: &House) -> anyhow::Result<()> {
+    for _ in 0..NODE_LOOKS {
+        if house.node.take()? {
+            break;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(())
+}
+
 async fn serve(
     loaded: Loaded,
     migrate: bool,
@@ -59,6 +75,7 @@ async fn serve(
         command::migrate::run(&loaded, false).await?;
     }
     let house = Arc::new(House::open(loaded).await?);
+    wait_for_node(&house).await?;
     let Core { nodes, tasks, observations } = start_core(&house).await?;
     let answering = Answering::new(Answers {
         shop: behind_shop(&house)?,

@@ -67,20 +67,38 @@ async fn serve(
     // Nothing is answered from an empty table: connections wait at the listeners meanwhile.
     while tokio::select! {
         () = loaded.notified() => false,
-        said = heard.recv() => if told.obey(said)? { true } else { return Ok(()) },
+        said = heard.recv() => match told.obey(said)? {
+            Course::On => true,
+            Course::Stop | Course::Gone => return Ok(()),
+        },
     } {}
     let behind = (core.behind(Door::Shop), hub, Arc::new(core.clone()) as _);
     let shop = door::open_shop(&settings.door, Listen::On(shop), &shared, behind).await?;
     let behind = core.behind(Door::Console);
     let console = door::open_console(&settings.door, Listen::On(console), &shared, behind).await?;
     supervisor.ready(off)?;
-    while told.obey(heard.recv().await)? {}
+    loop {
+        match told.obey(heard.recv().await)? {
+            Course::On => {}
+            Course::Stop => break,
+            // The next supervisor needs the addresses.
+            Course::Gone => return Ok(()),
+        }
+    }
     let deadline = Duration::from_millis(settings.drain_ms);
     tokio::join!(shop.drain(deadline), console.drain(Duration::from_secs(1)));
     stop.cancel();
     tracker.close();
     tracker.wait().await;
     Ok(())
+}
+
+/// What the edge does after the supervisor has spoken.
+enum Course {
+    On,
+    Stop,
+    /// It has not spoken: it is no more.
+    Gone,
 }
 
 /// What the supervisor can change while the doors are open.
@@ -90,8 +108,8 @@ struct Obeys {
 }
 
 impl Obeys {
-    /// Does what the supervisor says; false where that is to stop, or it is gone.
-    fn obey(&self, heard: Option<Heard>) -> anyhow::Result<bool> {
+    /// Does what the supervisor says.
+    fn obey(&self, heard: Option<Heard>) -> anyhow::Result<Course> {
         match heard {
             Some((Told::Line, descriptors)) => {
                 self.dialer.replace(next(&mut descriptors.into_iter())?)?;
@@ -103,8 +121,9 @@ impl Obeys {
                 }
             }
             Some((Told::Edge(_) | Told::Core(_), _)) => {}
-            Some((Told::Stop, _)) | None => return Ok(false),
+            Some((Told::Stop, _)) => return Ok(Course::Stop),
+            None => return Ok(Course::Gone),
         }
-        Ok(true)
+        Ok(Course::On)
     }
 }

@@ -4,6 +4,7 @@
 //! It keeps the listeners, so that connections wait while the edge is started again; and the ends
 //! of the line between edge and core that nobody holds yet, so that calls wait for a new core.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -32,6 +33,8 @@ const END: Duration = Duration::from_secs(15);
 /// Before a process that ended is started again: doubled each time, up to the longest.
 const AGAIN_FIRST: Duration = Duration::from_millis(100);
 const AGAIN_LONGEST: Duration = Duration::from_secs(5);
+/// How often an address is asked for that is in use.
+const LISTEN_LOOKS: u32 = 20;
 /// One that ran for so long has not failed to start.
 const RAN: Duration = Duration::from_secs(60);
 /// How often the certificate files are looked at, besides SIGHUP.
@@ -75,7 +78,7 @@ pub(crate) async fn supervise(loaded: Loaded, migrate: bool) -> anyhow::Result<(
     {
         tracing::warn!("promise off: {promise}");
     }
-    let mut supervisor = Supervisor::new(loaded, migrate)?;
+    let mut supervisor = Supervisor::new(loaded, migrate).await?;
     let stop = told_to_stop();
     tokio::pin!(stop);
     let opened = tokio::select! {
@@ -102,6 +105,8 @@ struct Supervisor {
     shop: TcpListener,
     console: TcpListener,
     shown: Shown,
+    /// As their files were when this program started: another configuration applies at restart.
+    door: DoorSettings,
     edge: Post,
     core: Post,
     /// The ends of the line that wait for their process.
@@ -110,7 +115,7 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn new(mut loaded: Loaded, migrate: bool) -> anyhow::Result<Self> {
+    async fn new(mut loaded: Loaded, migrate: bool) -> anyhow::Result<Self> {
         loaded.base = std::path::absolute(&loaded.base)?;
         let (config, base) = (&loaded.config, loaded.base.as_path());
         check(&loaded)?;
@@ -125,13 +130,15 @@ impl Supervisor {
             })
         };
         let (edge, core) = (post(Kind::Edge)?, post(Kind::Core)?);
-        let shown = certificates(config, base)?;
-        let (shop, console) = (listen(config.listen.public)?, listen(config.listen.console)?);
+        let (door, shown) = (DoorSettings::read(config, base)?, certificates(config, base)?);
+        let (shop, console) =
+            (listen(config.listen.public).await?, listen(config.listen.console).await?);
         Ok(Self {
             migrate,
             shop,
             console,
             shown,
+            door,
             edge,
             core,
             edge_end: None,
@@ -168,6 +175,8 @@ impl Supervisor {
             };
             if let Err(error) = kept {
                 tracing::error!(error = %format!("{error:#}"), "a process was not started or told");
+                self.edge.try_again();
+                self.core.try_again();
             }
         }
     }
@@ -187,18 +196,20 @@ impl Supervisor {
     }
 
     async fn core_came(&mut self, came: Came) -> anyhow::Result<()> {
-        match came {
-            Came::Ended(status) => {
-                self.core.ended(status);
-                // The edge's calls wait at the new line until core is there.
-                self.join()?;
-                if let Some(end) = self.edge_end.take_if(|_| self.edge.running.is_some()) {
-                    self.edge.tell(Told::Line, vec![end]).await?;
-                }
-            }
-            Came::Due => self.start_core().await?,
+        if let Came::Ended(status) = came {
+            self.core.ended(status);
         }
-        Ok(())
+        if self.core_end.is_none() {
+            // The edge's calls wait at the new line until core is there.
+            self.join()?;
+            if let Some(end) = self.edge_end.take_if(|_| self.edge.running.is_some()) {
+                self.edge.tell(Told::Line, vec![end]).await?;
+            }
+        }
+        match came {
+            Came::Ended(_) => Ok(()),
+            Came::Due => self.start_core().await,
+        }
     }
 
     /// A new line, whose ends wait for their processes.
@@ -212,7 +223,7 @@ impl Supervisor {
         let config = &self.loaded.config;
         let settings = EdgeSettings {
             log: config.log.clone(),
-            door: DoorSettings::read(config, &self.loaded.base)?,
+            door: self.door.clone(),
             certificates: self.shown.texts().to_vec(),
             closed_ports: closed_ports(config),
             drain_ms: config.listen.drain_ms,
@@ -255,8 +266,18 @@ impl Supervisor {
     }
 }
 
-fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).with_context(|| format!("{address} cannot be listened on"))
+/// Waits a moment for an address that the edge of a supervisor that was killed still holds.
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let mut looks = LISTEN_LOOKS;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && looks > 0 => {
+                looks -= 1;
+                sleep(AGAIN_FIRST).await;
+            }
+            bound => return bound.with_context(|| format!("{address} cannot be listened on")),
+        }
+    }
 }
 
 /// The place of one process, whether it runs or not.
@@ -277,6 +298,7 @@ struct Running {
 }
 
 /// What happened to a process.
+#[derive(Clone, Copy)]
 enum Came {
     Ended(ExitStatus),
     Due,
@@ -290,8 +312,6 @@ impl Post {
         along: Vec<OwnedFd>,
         loaded: &Loaded,
     ) -> anyhow::Result<()> {
-        // Whatever goes wrong now, it is tried again.
-        self.again = Some(Instant::now() + self.wait);
         let (control, theirs) = UnixStream::pair()?;
         control.set_write_timeout(Some(HEAR))?;
         let mut command = Command::new("/proc/self/exe");
@@ -321,8 +341,12 @@ impl Post {
         })?;
         let since = Instant::now();
         self.running = Some(Running { child, control, ready: Some(ready), since });
-        self.again = None;
-        self.tell(told, along).await
+        let told = self.tell(told, along).await;
+        if let (Err(_), Some(running)) = (&told, &mut self.running) {
+            // One that does not know what it is would wait for ever.
+            running.child.start_kill()?;
+        }
+        told
     }
 
     /// Tells the running process something.
@@ -359,6 +383,7 @@ impl Post {
             },
             (None, Some(again)) => {
                 sleep_until(again).await;
+                self.again = None;
                 Came::Due
             }
             (None, None) => std::future::pending().await,
@@ -375,6 +400,13 @@ impl Post {
         tracing::error!(process, %status, wait_ms, "a process ended; it is started again");
         self.again = Some(Instant::now() + self.wait);
         self.wait = self.wait.saturating_mul(2).min(AGAIN_LONGEST);
+    }
+
+    /// Where it neither runs nor is due, something went wrong on the way there.
+    fn try_again(&mut self) {
+        if self.running.is_none() && self.again.is_none() {
+            self.again = Some(Instant::now() + self.wait);
+        }
     }
 
     /// Ends it in bounded time.

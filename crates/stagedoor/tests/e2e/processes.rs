@@ -142,8 +142,10 @@ fn the_pages_of_core_come_through_and_what_the_edge_saw_goes_back() {
     std::fs::write(shop.path().join("long"), long.to_string()).unwrap();
     let file = format!("@{}", shop.path().join("long").display());
     let long = ["-H", "content-type: application/json", "--data-binary", &file];
-    let (status, words) = serving.curl(&shop, &long, "/v1/sign-in");
-    assert!([401, 413, 422].contains(&status) && words.contains("\"code\""), "{status} {words}");
+    for _ in 0..20 {
+        let (status, words) = serving.curl(&shop, &long, "/v1/sign-in");
+        assert!([413, 422].contains(&status) && words.contains("\"code\""), "{status} {words}");
+    }
     // What is not well-formed is refused at the edge, counted, and told to core.
     for _ in 0..3 {
         serving.curl(&shop, &["-H", "x y: z", "--http1.1"], "/");

@@ -57,6 +57,16 @@ impl Shop {
     }
 
     pub(crate) fn init_with(more: &[&str]) -> Self {
+        let shop = Self::in_one_process(more);
+        // What these tests say holds over separate processes too: run them again with this set.
+        if std::env::var_os("STAGEDOOR_SEPARATE").is_some() {
+            shop.separate();
+        }
+        shop
+    }
+
+    /// For tests that kill the one process at a certain step.
+    pub(crate) fn in_one_process(more: &[&str]) -> Self {
         let dir = TempDir::new().expect("a folder");
         let fixed = ["init", "--name", "Shop", "--url", "https://localhost"];
         let rest = ["--upstream", "http://127.0.0.1:9", "--operator", "ops@shop.example"];
@@ -66,17 +76,13 @@ impl Shop {
         let shop = Self { dir, operator };
         shop.edit("0.0.0.0:8443", "127.0.0.1:0");
         shop.edit("127.0.0.1:8444", "127.0.0.1:0");
-        // All of these tests hold over separate processes too: run them again with this set.
-        if std::env::var_os("STAGEDOOR_SEPARATE").is_some() {
-            shop.separate();
-        }
         shop
     }
 
     /// The edge and core as processes of their own; as root, each with a user of its own.
     pub(crate) fn separate(&self) {
         let mut text = std::fs::read_to_string(self.config()).expect("the file");
-        if text.contains("[processes]") {
+        if text.contains("\n[processes]") {
             return;
         }
         text.push_str("\n[processes]\nseparate = true\n");
@@ -87,7 +93,9 @@ impl Shop {
         std::fs::write(self.config(), text).expect("the file");
         let core = format!("{CORE_USER}:{CORE_USER}");
         for (program, args) in [
-            ("chmod", vec!["711", "."]),
+            // Commands run as core's user, and write beside the configuration what they are asked to.
+            ("chmod", vec!["771", "."]),
+            ("chgrp", vec![core.split_once(':').expect("a group").1, "."]),
             ("chown", vec!["-R", &core, "var"]),
             ("chgrp", vec![core.split_once(':').expect("a group").1, "stagedoor.toml"]),
             ("chmod", vec!["640", "stagedoor.toml"]),
@@ -240,7 +248,9 @@ impl Serving {
         let mut args = vec!["-X", "POST", "-H", "content-type: application/json", "-d", &body];
         args.extend(headers.iter().flat_map(|header| ["-H", *header]));
         let (status, words) = self.try_curl(shop, &args, path).ok()?;
-        Some((status, serde_json::from_str(&words).unwrap_or(Value::Null)))
+        let answer: Value = serde_json::from_str(&words).unwrap_or(Value::Null);
+        // The edge's word that core did not answer is no answer.
+        (answer["code"] != "edge.core_gone").then_some((status, answer))
     }
 
     /// Signs a customer in.

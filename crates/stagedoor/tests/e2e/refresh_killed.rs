@@ -16,7 +16,7 @@ const STEPS_MAX: usize = 150;
 const THROUGH: usize = 3;
 
 fn shop(more: &[&str]) -> Shop {
-    let shop = Shop::init_with(more);
+    let shop = Shop::in_one_process(more);
     // starting anew takes its time on a busy machine
     shop.edit("[identity.mail]", "[identity.token]\ngrace_s = 60\n\n[identity.mail]");
     shop.lift_limits();

@@ -124,7 +124,7 @@ fn first_event(export: &Path, size: u64) -> String {
 }
 
 fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-r").args([from, to]).status().unwrap();
+    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
     assert!(copied.success());
 }
 
