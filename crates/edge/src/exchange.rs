@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use kernel::{RequestId, Timestamp};
 use web::ClientFacts;
+use web::feed::Position;
 
 use crate::body::{AnswerBody, Fate, RequestBody};
 use crate::connections::Place;
@@ -172,6 +173,8 @@ pub(crate) struct Exchange {
     /// Why nobody is known, where somebody claimed to be.
     pub(crate) claim_fault: Option<&'static str>,
     pub(crate) notes: Notes,
+    /// The position of the feed that the caller must see.
+    pub(crate) must_see: Option<Position>,
     /// Whether one of our cookies came.
     pub(crate) our_cookies: bool,
     /// A person waits for a page; kept for when the fields have gone to the upstream.

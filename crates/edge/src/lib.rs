@@ -16,6 +16,7 @@
 //!
 //! What it does not promise: it does not look into bodies, and a WebSocket's messages pass unseen.
 
+mod awaited;
 mod body;
 mod bounds;
 mod config;
@@ -54,6 +55,7 @@ mod uptake;
 pub mod websocket;
 mod wire;
 
+pub use awaited::POSITION;
 pub use bounds::Bounds;
 pub use config::{Config, ForwardAuth, Listen, Tls};
 pub use error::{Error, Problem};

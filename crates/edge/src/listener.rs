@@ -222,6 +222,7 @@ pub(crate) async fn answer(
         session: None,
         claim_fault: None,
         notes: crate::exchange::Notes::default(),
+        must_see: None,
         our_cookies: false,
         page: false,
     });

@@ -5,11 +5,12 @@
 //! 2. [`Blocked`]: clients that the feed blocks
 //! 3. [`Routed`]: the path in its one form, the route, the size of the body
 //! 4. [`Limited`]: limits per client and per route
-//! 5. [`Known`]: whose session it is; an expired token is minted anew
-//! 6. [`LimitedWho`]: limits per session and per account
-//! 7. [`Admitted`]: whether the route is for them
-//! 8. [`Fresh`]: whether what we know is fresh enough for a sensitive route
-//! 9. [`Told`]: the signed identity headers
+//! 5. [`Awaited`]: whether this edge has seen the position that the caller carries
+//! 6. [`Known`]: whose session it is; an expired token is minted anew
+//! 7. [`LimitedWho`]: limits per session and per account
+//! 8. [`Admitted`]: whether the route is for them
+//! 9. [`Fresh`]: whether what we know is fresh enough for the route
+//! 10. [`Told`]: the signed identity headers
 //!
 //! What has passed comes out at the other end, to be forwarded ([`crate::proxy`]) or told to
 //! another proxy ([`crate::forward_auth`]).
@@ -25,6 +26,7 @@ use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, ORIG
 use tower::{Layer, Service, ServiceBuilder};
 use web::feed::{Access, Per, Standing};
 
+use crate::awaited::{self, Awaited};
 use crate::body::Pace;
 use crate::exchange::{Answer, Exchange, SESSION_COOKIE, TOKEN_COOKIE, contains, has_our_cookies};
 use crate::fields::{Fields, strip, strip_hop_by_hop};
@@ -121,6 +123,7 @@ pub(crate) fn stack()
         .layer(step::<Blocked>())
         .layer(step::<Routed>())
         .layer(step::<Limited>())
+        .layer(Awaited)
         .layer(Known)
         .layer(step::<LimitedWho>())
         .layer(step::<Admitted>())
@@ -138,6 +141,8 @@ impl Check for Facts {
             exchange.observe(flaw.code());
             return Err(Refused::flaw(flaw));
         }
+        // Read before it is taken away: the upstream is not told.
+        exchange.must_see = awaited::wanted(&exchange.head.headers)?;
         if let Err(flaw) = tidy(exchange) {
             exchange.observe(flaw.code());
             return Err(Refused::flaw(flaw));

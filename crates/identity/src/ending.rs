@@ -54,8 +54,7 @@ pub(crate) enum Which {
 
 impl Identity {
     /// The last moment at which a token that was signed at `now` can look alive.
-    #[must_use]
-    pub fn tokens_until(&self, now: Timestamp) -> Timestamp {
+    fn tokens_until(&self, now: Timestamp) -> Timestamp {
         now.plus(self.config().token.access()).plus(SKEW)
     }
 

@@ -17,6 +17,7 @@ mod log_http;
 mod node;
 mod nodes;
 mod out;
+mod position;
 mod processes;
 mod redis;
 mod refused;

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use web::api::Assembled;
 
 use crate::house::House;
-use crate::log_http;
+use crate::{log_http, position};
 
 /// The rooms, beside the spine.
 const ROOMS: &[Room] =
@@ -52,7 +52,7 @@ impl House {
             log_http::routes(self.spine.clone()),
             web::assets::routes(),
         ];
-        Ok(web::api::assemble("Stagedoor", env!("CARGO_PKG_VERSION"), routes)?)
+        self.with_positions(web::api::assemble("Stagedoor", env!("CARGO_PKG_VERSION"), routes)?)
     }
 
     /// Everything that the operators' door answers, with its document.
@@ -72,7 +72,13 @@ impl House {
             log_http::operator_routes(self.spine.clone()),
             web::assets::routes(),
         ];
-        Ok(web::api::assemble("Stagedoor console", env!("CARGO_PKG_VERSION"), routes)?)
+        let version = env!("CARGO_PKG_VERSION");
+        self.with_positions(web::api::assemble("Stagedoor console", version, routes)?)
+    }
+
+    fn with_positions(&self, assembled: Assembled) -> anyhow::Result<Assembled> {
+        let router = position::told(assembled.router, self);
+        Ok(Assembled { router, ..assembled })
     }
 
     /// What is done each minute. Each stands for itself: one that fails keeps no other from its work.

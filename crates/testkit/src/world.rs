@@ -106,8 +106,16 @@ impl World {
     /// # Panics
     /// Where the database does not open, or the folder cannot be made.
     pub async fn another_node(&self, name: &str) -> Spine {
+        self.another_node_in(name, name).await
+    }
+
+    /// The same, with its folder under another name than its own.
+    ///
+    /// # Panics
+    /// Where the database does not open, or the folder cannot be made.
+    pub async fn another_node_in(&self, folder: &str, name: &str) -> Spine {
         let db = Db::open(&Options::new(self.database_url.clone())).await.expect("a database");
-        let folder = self.dir.path().join(name);
+        let folder = self.dir.path().join(folder);
         std::fs::create_dir_all(&folder).expect("a folder");
         self.spine_on(db, folder, name)
     }

@@ -7,7 +7,7 @@ use web::feed::{Access as Who, Delta, PathRule, Subscription, Update};
 
 use crate::place::{Place, ROOMS, operator, told};
 
-const SHOP: &str = r#"
+pub(crate) const SHOP: &str = r#"
 [own]
 limits = ["calm"]
 

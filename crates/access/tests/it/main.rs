@@ -11,6 +11,7 @@ mod blocks;
 mod config;
 mod doors;
 mod facts;
+mod follow;
 mod place;
 mod seen;
 mod services;

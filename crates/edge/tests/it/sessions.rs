@@ -155,6 +155,34 @@ async fn silence_of_the_feed_closes_what_is_sensitive() {
     assert_eq!(status(&world.get("/checkout", &cookie(&token)).await), 200);
 }
 
+#[tokio::test]
+async fn what_a_caller_must_see_is_waited_for() {
+    let world = World::new().await;
+    let (account, session) = world.session();
+    let token = world.token((account, session), "customer", &[]);
+    let seen = world.publisher.publish(Delta::SigningKeys(world.hub.snapshot().keys));
+    world.until(|world| world.edge.as_ref().unwrap().has(seen)).await;
+    let carrying = |position: &str| format!("X-Stagedoor-Position: {position}\r\n{}", cookie(&token));
+    assert_eq!(status(&world.get("/orders", &carrying(&seen.to_string())).await), 200);
+    assert!(world.seen().iter().all(|seen| seen.header("x-stagedoor-position").is_none()));
+    // the next one: the request waits, and then meets the end of its session
+    let next = web::feed::Position { number: seen.number + 1, ..seen };
+    let headers = carrying(&next.to_string());
+    let asked = world.get("/orders", &headers);
+    let ending = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let until = Timestamp::from_seconds(crate::world::START_S + 600);
+        world.publisher.publish(Delta::SessionEnded { session, until });
+    };
+    let (answer, ()) = tokio::join!(asked, ending);
+    assert_eq!(status(&answer), 401, "{answer}");
+    // one that never comes, of a publisher that nobody knows
+    let answer = world.get("/orders", &carrying("00000000000000ff.1")).await;
+    assert_eq!(status(&answer), 503, "{answer}");
+    assert!(answer.contains("edge.behind") && answer.contains("retry-after: 1"), "{answer}");
+    assert_eq!(status(&world.get("/orders", &carrying("x")).await), 400);
+}
+
 // E3
 #[tokio::test]
 async fn only_a_trusted_proxy_says_who_the_client_is() {

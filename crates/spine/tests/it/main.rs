@@ -12,6 +12,7 @@ mod drill;
 mod dying;
 mod erasing;
 mod following;
+mod nodes;
 mod obeying;
 mod poisoning;
 mod proving;

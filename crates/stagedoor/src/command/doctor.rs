@@ -282,6 +282,11 @@ async fn look_at_log(house: &House, findings: &mut Vec<Finding>) {
         Ok(finding) => findings.push(finding),
         Err(error) => findings.push(fault(READABLE, error.to_string())),
     }
+    match super::node::mends(house).await {
+        Ok(mends) if mends.is_empty() => findings.push(right("nodes")),
+        Ok(mends) => findings.push(warning("nodes", mends.join("; "))),
+        Err(error) => findings.push(fault("nodes", format!("{error:#}"))),
+    }
     match house.access.plan(&house.config.edge_config()).await {
         Ok((revision, diff)) if diff.is_empty() && revision > 0 => findings.push(right(ROUTES)),
         Ok(_) => findings.push(warning(

@@ -13,7 +13,10 @@ pub(crate) async fn run(house: &House, command: NodeCommand) -> anyhow::Result<(
     match command {
         NodeCommand::List => list(house).await?,
     }
-    house.close().await
+    // Who only looks sequences nothing: it would keep the lease of a node that is gone.
+    house.spine.close().await;
+    house.vault.close().await;
+    Ok(())
 }
 
 async fn list(house: &House) -> anyhow::Result<()> {
@@ -48,6 +51,41 @@ async fn list(house: &House) -> anyhow::Result<()> {
         "nodes": rows, "pending": queues.pending, "behind": behind,
     }));
     Ok(())
+}
+
+/// How far a node's clock may be off before `doctor` says so, ms.
+const SKEW_MS: u64 = 5_000;
+
+/// What is to be mended about the nodes that serve now, one line each.
+pub(crate) async fn mends(house: &House) -> anyhow::Result<Vec<String>> {
+    let (now, config) = (house.clock.now(), house.config.digest()?);
+    let nodes = house.spine.nodes().await?;
+    let living: Vec<&NodeEntry> = nodes.iter().filter(|entry| entry.lives(now)).collect();
+    let mut mends = Vec::new();
+    for entry in &living {
+        let report: Report = serde_json::from_str(&entry.report).unwrap_or_default();
+        let mut say = |what: String| mends.push(format!("{}: {what}", entry.node));
+        if entry.config != config {
+            say("its configuration is not this file's: give all nodes the same, and restart it".into());
+        }
+        if entry.program != env!("CARGO_PKG_VERSION") {
+            say(format!("it runs version {}: update it", entry.program));
+        }
+        if living.len() > 1 && report.redis == "none" {
+            say("it hears the others a second late: set redis.url, on every node".to_owned());
+        }
+        if report.redis == "down" {
+            say("it cannot reach Redis: look for `Redis` in its log".to_owned());
+        }
+        if report.skew_ms.unsigned_abs() > SKEW_MS {
+            let off = report.skew_ms;
+            say(format!("its clock is {off} ms off the database's: set it right (NTP)"));
+        }
+        if report.refused.values().any(|count| *count > 0) {
+            say("it refused messages on Redis that are no node's: who else can write there?".into());
+        }
+    }
+    Ok(mends)
 }
 
 fn line(entry: &NodeEntry, report: &Report, now: Timestamp) -> String {

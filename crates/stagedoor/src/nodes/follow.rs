@@ -13,6 +13,8 @@ use super::Nodes;
 
 /// How often the database is read.
 const EVERY: Duration = Duration::from_secs(1);
+/// How soon it is tried again where the database did not answer.
+const RETRY: Duration = Duration::from_millis(250);
 /// The least time between two readings that were asked for.
 const LEAST: Duration = Duration::from_millis(20);
 /// How often everything is read, whether or not it looks changed.
@@ -39,8 +41,8 @@ pub(super) async fn run(nodes: Arc<Nodes>, stop: CancellationToken) {
         failing = done.is_err();
         tokio::select! {
             () = stop.cancelled() => return,
-            () = nodes.read.notified(), if !failing => tokio::time::sleep(LEAST).await,
-            () = tokio::time::sleep(EVERY) => {}
+            () = nodes.read.notified() => tokio::time::sleep(LEAST).await,
+            () = tokio::time::sleep(if failing { RETRY } else { EVERY }) => {}
         }
     }
 }

@@ -20,7 +20,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// The least time between two hints.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_millis(400);
 
 /// Keeps the connection until `stop`.
 pub(super) async fn run(nodes: Arc<Nodes>, stop: CancellationToken) {
@@ -170,6 +170,7 @@ impl<'a> Talk<'a> {
     async fn obey(&mut self, next: Next) -> anyhow::Result<()> {
         if self.nodes.seen().link != Link::Up && self.nodes.peers().looped_at() > Some(self.since) {
             self.nodes.see(|seen| seen.link = Link::Up);
+            self.nodes.read.notify_one();
             tracing::info!("Redis carries what the nodes say");
         }
         if next.read {

@@ -10,6 +10,8 @@ mod follow;
 mod link;
 mod peers;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

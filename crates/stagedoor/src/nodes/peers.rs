@@ -141,7 +141,7 @@ impl Peers {
             let key = self.keys.of(header.sender).map_err(|_| Refused::Forged)?;
             let said = self.keys.open(&key, header, sealed)?;
             self.others.insert(header.sender, Peer::new(key, header.sequence, now));
-            return Ok(self.hear(hub, header.sender, said, now));
+            return Ok(self.hear(hub, header.sender, said));
         };
         let said = self.keys.open(&peer.key, header, sealed)?;
         if header.sequence <= peer.sequence {
@@ -149,7 +149,7 @@ impl Peers {
         }
         peer.sequence = header.sequence;
         peer.heard_at = now;
-        Ok(self.hear(hub, header.sender, said, now))
+        Ok(self.hear(hub, header.sender, said))
     }
 
     /// Forgets the sender that never echoed us and was silent longest.
@@ -170,7 +170,7 @@ impl Peers {
         self.beats.iter().rev().find(|(said, _)| *said == count).map(|(_, at)| *at)
     }
 
-    fn hear(&mut self, hub: &Hub, from: PublisherId, said: Said, now: Timestamp) -> Next {
+    fn hear(&mut self, hub: &Hub, from: PublisherId, said: Said) -> Next {
         match said {
             Said::Beat(beat) => self.hear_beat(hub, from, beat),
             Said::Delta(message) => self.hear_delta(hub, from, message),
@@ -180,7 +180,6 @@ impl Peers {
                     tracing::info!(node = gone.node, "a node has left");
                     self.expected.remove(&gone.node);
                 }
-                let _ = now;
                 Next { read: true, ..Next::default() }
             }
         }

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 pub(crate) use reply::{Reply, TEXT_BYTES_MAX};
 
 /// How long opening a connection may take, with its first questions.
-const CONNECT_MAX: Duration = Duration::from_secs(2);
+const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// How long a command may take on its way out.
 const SEND_MAX: Duration = Duration::from_secs(1);
 /// What is read at once.

@@ -31,5 +31,6 @@ mod refresh_killed;
 mod sequencer_killed;
 mod storm;
 mod story;
+mod together;
 mod witness;
 mod wrong_input;

@@ -34,7 +34,7 @@ impl Redis {
             .expect("redis-server is installed")
     }
 
-    fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
