@@ -75,6 +75,7 @@ class Cut:
 
 class Upstream(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 65536  # head and body in one packet: no waiting for the other side's late ACK
 
     def do_GET(self):
         self.send_response(200)

@@ -162,7 +162,8 @@ async fn what_a_caller_must_see_is_waited_for() {
     let token = world.token((account, session), "customer", &[]);
     let seen = world.publisher.publish(Delta::SigningKeys(world.hub.snapshot().keys));
     world.until(|world| world.edge.as_ref().unwrap().has(seen)).await;
-    let carrying = |position: &str| format!("X-Stagedoor-Position: {position}\r\n{}", cookie(&token));
+    let carrying =
+        |position: &str| format!("X-Stagedoor-Position: {position}\r\n{}", cookie(&token));
     assert_eq!(status(&world.get("/orders", &carrying(&seen.to_string())).await), 200);
     assert!(world.seen().iter().all(|seen| seen.header("x-stagedoor-position").is_none()));
     // the next one: the request waits, and then meets the end of its session

@@ -66,7 +66,8 @@ pub(crate) async fn mends(house: &House) -> anyhow::Result<Vec<String>> {
         let report: Report = serde_json::from_str(&entry.report).unwrap_or_default();
         let mut say = |what: String| mends.push(format!("{}: {what}", entry.node));
         if entry.config != config {
-            say("its configuration is not this file's: give all nodes the same, and restart it".into());
+            say("its configuration is not this file's: give all nodes the same, and restart it"
+                .into());
         }
         if entry.program != env!("CARGO_PKG_VERSION") {
             say(format!("it runs version {}: update it", entry.program));

@@ -200,5 +200,5 @@ impl Nodes {
 
 /// Whether a clock is too far off to be believed.
 const fn is_off(skew_us: i64) -> bool {
-    skew_us.unsigned_abs() > SKEW_MAX.as_micros() as u64
+    skew_us.unsigned_abs() / 1_000_000 >= SKEW_MAX.as_secs()
 }

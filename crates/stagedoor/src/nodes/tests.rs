@@ -178,8 +178,7 @@ fn a_recording_of_an_earlier_run_is_nothing() {
 #[test]
 fn the_word_of_all_is_needed_and_is_as_old_as_the_oldest_echo() {
     in_a_world(|world| {
-        let (mut a, mut b, mut c) =
-            (Node::new(world, 1), Node::new(world, 2), Node::new(world, 3));
+        let (mut a, mut b, mut c) = (Node::new(world, 1), Node::new(world, 2), Node::new(world, 3));
         assert_eq!(a.peers.evidence(), None, "alone, nobody vouches");
         meet(world, &mut a, &mut b);
         meet(world, &mut a, &mut c);
