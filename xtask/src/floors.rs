@@ -42,6 +42,7 @@ enum Floor {
 const FLOORS: &[(&str, Floor)] = &[
     ("kernel", Floor::Kernel),
     ("merkle", Floor::Engine),
+    ("meter", Floor::Engine),
     ("seclang", Floor::Engine),
     ("textfilter", Floor::Engine),
     ("gbdt", Floor::Engine),
@@ -61,6 +62,7 @@ const FLOORS: &[(&str, Floor)] = &[
     ("chat", Floor::Room),
     ("privacy", Floor::Room),
     ("watch", Floor::Room),
+    ("observe", Floor::Room),
     // the example of docs/ADDING-A-ROOM.md
     ("wishes", Floor::Room),
     ("console", Floor::Console),

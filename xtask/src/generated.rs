@@ -20,6 +20,7 @@ const GENERATED: &[Generated] = &[
     Generated { file: "docs/stagedoor.toml", args: &["docs", "config"] },
     Generated { file: "docs/openapi.json", args: &["docs", "openapi"] },
     Generated { file: "docs/events.md", args: &["docs", "events"] },
+    Generated { file: "docs/metrics.md", args: &["docs", "metrics"] },
 ];
 
 /// The step: each file is what the binary prints.

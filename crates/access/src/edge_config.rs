@@ -32,6 +32,9 @@ pub struct EdgeConfig {
 pub struct OwnConfig {
     /// Names of limits for `/auth`, `/v1` and the other paths that Stagedoor answers. Default none.
     pub limits: Vec<String>,
+    /// Whether `/healthz` is answered at the door too, for a balancer that sees nothing else: that this
+    /// program runs, and no more. Default false.
+    pub healthz: bool,
 }
 
 /// One `[[upstream]]`.
@@ -247,7 +250,10 @@ impl EdgeConfig {
             routes.extend(self.route(&mut problems, route));
         }
         let upstreams = self.upstream.iter().map(UpstreamConfig::upstream).collect();
-        let table = RouteTable { own_limits, upstreams, routes, ..RouteTable::default() };
+        let mut table = RouteTable { own_limits, upstreams, routes, ..RouteTable::default() };
+        if self.own.healthz {
+            table.own_prefixes.push("/healthz".to_owned());
+        }
         for problem in table.problems() {
             let problem = self.translate(&table, &problem);
             // A limit that several routes name is wrong once.

@@ -50,6 +50,7 @@ async fn main() -> Result<(), Failure> {
         header_keys,
         forward_auth: None,
         sign_in_path: "/auth/sign-in".into(),
+        traced_ppm: 0,
         clock,
         entropy: Arc::new(SystemEntropy),
         hub,

@@ -34,6 +34,8 @@ pub struct Config {
     pub upstream_tls: HashMap<String, UpstreamTls>,
     /// Answers to other proxies; none: no proxy is answered.
     pub forward_auth: Option<ForwardAuth>,
+    /// How many requests in a million are traced; 0: none.
+    pub traced_ppm: u32,
     /// Where a page visitor without a session is sent.
     pub sign_in_path: String,
     /// Time.

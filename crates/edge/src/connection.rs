@@ -39,7 +39,7 @@ pub(crate) async fn introduced(
     let span = Duration::from_millis(edge.bounds.handshake_ms);
     let header = timeout(span, proxy_protocol::header(&mut socket)).await;
     let Ok(Ok((client, behind))) = header else {
-        edge.observe(peer, "edge.proxy_protocol", edge.clock.now());
+        edge.turn_away(peer, "edge.proxy_protocol");
         return;
     };
     drop(place);
@@ -60,13 +60,14 @@ impl Connection {
         let now = edge.clock.now();
         let trusted = edge.trusts(peer);
         let Some(place) = edge.connections.enter(peer, trusted) else {
-            edge.observe(peer, "edge.too_many_connections", now);
+            edge.turn_away(peer, "edge.too_many_connections");
             return None;
         };
         if !trusted && edge.blocks.load().of(peer, now).is_some() {
-            edge.observe(peer, "edge.blocked", now);
+            edge.turn_away(peer, "edge.blocked");
             return None;
         }
+        edge.meters.taken.inc();
         let facts = ConnectionFacts::new(peer, trusted, tls, place);
         Some(Self { edge: Arc::clone(edge), facts })
     }
@@ -94,7 +95,7 @@ impl Connection {
         let (stream, ja4) = match timeout(span, handshake).await {
             Ok(Ok(done)) => done,
             Ok(Err(_)) | Err(_) => {
-                self.edge.observe(self.facts.peer, "edge.tls", self.edge.clock.now());
+                self.edge.turn_away(self.facts.peer, "edge.tls");
                 return;
             }
         };
@@ -172,7 +173,7 @@ impl Connection {
         let mut connection = pin!(connection);
         drive(connection.as_mut(), &signal, Some(idle), |c| c.graceful_shutdown()).await;
         if ledger.is_flooded() {
-            edge.observe(facts.peer, "edge.http2_flood", edge.clock.now());
+            edge.turn_away(facts.peer, "edge.http2_flood");
         }
     }
 }

@@ -15,11 +15,13 @@ use crate::connections::Place;
 use crate::fields::Fields;
 use crate::limits::Rule;
 use crate::limits::{Told, Verdict};
+use crate::meters::Route;
 use crate::recorder::{Ledger, Record};
 use crate::refused::Refused;
 use crate::routes::{Entry, Found};
 use crate::session::Session;
 use crate::state::Inner;
+use crate::trace::Trace;
 
 /// The cookie with the session's secret.
 pub(crate) const SESSION_COOKIE: &str = "__Host-stagedoor";
@@ -179,6 +181,8 @@ pub(crate) struct Exchange {
     pub(crate) our_cookies: bool,
     /// A person waits for a page; kept for when the fields have gone to the upstream.
     pub(crate) page: bool,
+    /// Where the request is traced.
+    pub(crate) trace: Option<Arc<Trace>>,
 }
 
 impl Exchange {
@@ -187,6 +191,16 @@ impl Exchange {
         match &self.found {
             Found::Route(entry) => Some(entry),
             Found::Own | Found::OtherMethod | Found::Nothing => None,
+        }
+    }
+
+    /// What counts it.
+    pub(crate) fn metered(&self) -> Route {
+        let meters = &self.edge.meters;
+        match &self.found {
+            Found::Route(entry) => entry.metered.clone(),
+            Found::Own => meters.own().clone(),
+            Found::OtherMethod | Found::Nothing => meters.none().clone(),
         }
     }
 
@@ -227,8 +241,10 @@ impl Exchange {
     pub(crate) fn refuse(self: Box<Self>, refused: Refused) -> Answer {
         let request = RequestId::generate(self.now, self.edge.entropy.as_ref());
         tracing::debug!(%request, code = refused.code(), "refused");
+        self.edge.meters.refused(refused.code());
         let close = refused.closes();
         let mut answer = refused.answer(request, self.page || self.wants_page());
+        answer.extensions_mut().insert(self.metered());
         self.notes.apply(answer.headers_mut());
         if close && self.head.version < http::Version::HTTP_2 {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -29,6 +29,8 @@ impl Fields {
     pub(crate) const UNDERSCORE: Self = Self(1 << 10);
     /// What is said of the way that a request came.
     pub(crate) const WAY: Self = Self(1 << 11);
+    /// What is said of a trace that the request belongs to.
+    pub(crate) const TRACE: Self = Self(1 << 12);
 
     /// The fields of a message.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
@@ -52,6 +54,7 @@ impl Fields {
             | "proxy-authorization"
             | "proxy-authenticate" => Self::HOP,
             "forwarded" | "x-real-ip" => Self::WAY,
+            "traceparent" | "tracestate" => Self::TRACE,
             _ if name.starts_with("x-stagedoor-") => Self::OURS,
             _ if name.starts_with("x-forwarded-") => Self::WAY,
             _ if name.as_bytes().contains(&b'_') => Self::UNDERSCORE,

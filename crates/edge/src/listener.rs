@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower::Service as _;
 
@@ -20,6 +20,7 @@ use crate::exchange::{Asked, ConnectionFacts, Exchange};
 use crate::fields::Fields;
 use crate::forward_auth;
 use crate::identity::HeaderKey;
+use crate::meters::{Report, Route};
 use crate::proxy::pass_on;
 use crate::recorder::{Ledger, Record};
 use crate::refused::{Refused, Shown, dress};
@@ -27,6 +28,7 @@ use crate::routes::{Credentials, Found};
 use crate::stack::stack;
 use crate::state::{Inner, Parts};
 use crate::tls;
+use crate::trace::Trace;
 use crate::wire::UpstreamTls;
 
 /// What the kernel holds of a connection beyond what is on its way. With megabytes there, an honest
@@ -60,6 +62,7 @@ impl Edge {
             bounds: config.bounds,
             trusted: config.trusted_proxies,
             sign_in_path: config.sign_in_path,
+            traced_ppm: config.traced_ppm,
             issuer: config.issuer,
             forward_auth: config.forward_auth,
             clock: config.clock,
@@ -110,6 +113,12 @@ impl Running {
         self.inner.has(position)
     }
 
+    /// Looks at it from outside.
+    #[must_use]
+    pub fn watcher(&self) -> Watcher {
+        Watcher(Arc::clone(&self.inner))
+    }
+
     /// Open connections, and long-lived streams among them and besides.
     #[must_use]
     pub fn open(&self) -> (usize, usize) {
@@ -131,6 +140,30 @@ impl Running {
         inner.stop.cancel();
         inner.background.close();
         let _ = timeout(Duration::from_secs(1), inner.background.wait()).await;
+    }
+}
+
+/// Looks at an edge from outside, also while it ends.
+#[derive(Clone)]
+pub struct Watcher(Arc<Inner>);
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watcher")
+    }
+}
+
+impl Watcher {
+    /// What the edge counted, and how it stands.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let (edge, mut report) = (&self.0, self.0.meters.report());
+        report.connections.1 = edge.connections.len();
+        report.streams = edge.long_lived.len();
+        let silence = edge.silence(edge.clock.now());
+        report.silence_us =
+            silence.map(|silence| u64::try_from(silence.as_micros()).unwrap_or(u64::MAX));
+        report
     }
 }
 
@@ -180,7 +213,7 @@ async fn accept(edge: Arc<Inner>, listener: TcpListener, acceptor: Option<TlsAcc
         let acceptor = acceptor.clone();
         if edge.proxy_protocol.iter().any(|net| net.contains(peer)) {
             let Some(place) = edge.connections.enter(peer, true) else {
-                edge.observe(peer, "edge.too_many_connections", edge.clock.now());
+                edge.turn_away(peer, "edge.too_many_connections");
                 continue;
             };
             edge.tasks.spawn(introduced(Arc::clone(&edge), socket, peer, place, acceptor));
@@ -198,6 +231,7 @@ pub(crate) async fn answer(
     record: Record,
     mut request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
+    let began = Instant::now();
     let busy = ledger.begin();
     let websocket = record.websocket;
     let upgrade = websocket.then(|| hyper::upgrade::on(&mut request));
@@ -205,6 +239,7 @@ pub(crate) async fn answer(
     let (mut head, body) = request.into_parts();
     head.extensions.clear();
     let (body, fate) = RequestBody::new(body);
+    let trace = Trace::begin(edge.traced_ppm, edge.entropy.as_ref(), facts.trusted, &head);
     let exchange = Box::new(Exchange {
         now: edge.clock.now(),
         client: facts.peer,
@@ -225,10 +260,15 @@ pub(crate) async fn answer(
         must_see: None,
         our_cookies: false,
         page: false,
+        trace: trace.clone(),
     });
     let multiplexed = exchange.head.version >= http::Version::HTTP_2;
     let edge = Arc::clone(&exchange.edge);
-    let mut answer = through(exchange).await;
+    let (mut answer, route) = through(exchange).await;
+    route.meters.answered(answer.status(), began.elapsed());
+    if let Some(trace) = trace {
+        trace.end(&route.name, answer.status().as_u16());
+    }
     if let Some(pages) = &edge.pages
         && answer.extensions().get::<Shown>().is_some()
     {
@@ -241,17 +281,26 @@ pub(crate) async fn answer(
     Ok(answer)
 }
 
-async fn through(exchange: Box<Exchange>) -> Response<AnswerBody> {
+/// The answer, and what counts it.
+async fn through(exchange: Box<Exchange>) -> (Response<AnswerBody>, Route) {
     let asking = exchange.edge.forward_auth.as_ref().is_some_and(|config| {
         exchange.record.flaw.is_none() && exchange.head.uri.path() == config.path
     });
     if asking {
-        return Box::pin(asked(exchange)).await;
+        let own = exchange.edge.meters.own().clone();
+        return (Box::pin(asked(exchange)).await, own);
     }
+    let edge = Arc::clone(&exchange.edge);
     let Ok(decision) = stack().call(exchange).await;
     match decision {
-        Ok(exchange) => pass_on(exchange).await,
-        Err(answer) => *answer,
+        Ok(exchange) => {
+            let route = exchange.metered();
+            (pass_on(exchange).await, route)
+        }
+        Err(mut answer) => {
+            let route = answer.extensions_mut().remove::<Route>();
+            (*answer, route.unwrap_or_else(|| edge.meters.none().clone()))
+        }
     }
 }
 

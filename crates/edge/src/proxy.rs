@@ -9,6 +9,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use tokio::time::Instant;
 use tower::ServiceExt as _;
+use tracing::{Instrument as _, Span};
 use web::feed::{Protocol, Standing};
 
 use crate::body::{AnswerBody, BodyFault, RequestBody};
@@ -18,6 +19,7 @@ use crate::long_lived::{Owner, Place};
 use crate::refused::Refused;
 use crate::routes::{Entry, Found};
 use crate::stack;
+use crate::trace::TRACEPARENT;
 use crate::tunnel;
 use crate::upstream::{FromUpstream, SendFault, Source, Upstream};
 
@@ -55,8 +57,12 @@ async fn own(mut exchange: Box<Exchange>) -> Answer {
     *request.headers_mut() = std::mem::take(&mut exchange.head.headers);
     request.extensions_mut().insert(facts);
     request.extensions_mut().insert(RawHead(std::mem::take(&mut exchange.record.raw)));
+    let span = exchange.trace.as_ref().map_or_else(Span::none, |trace| trace.span().clone());
+    if let Some(trace) = &exchange.trace {
+        request.headers_mut().insert(TRACEPARENT, trace.told());
+    }
     let core = exchange.edge.core.clone();
-    let Ok(response) = core.oneshot(request).await;
+    let Ok(response) = core.oneshot(request).instrument(span).await;
     if response.extensions().get::<CoreGone>().is_some() {
         let refused = Refused::new(503, "edge.core_gone", "This is not answered just now.");
         return exchange.refuse(refused.retry_after(1));
@@ -72,13 +78,14 @@ async fn forward(mut exchange: Box<Exchange>, entry: Arc<Entry>) -> Answer {
         return exchange.refuse(refused.retry_after(1));
     };
     let protocol = entry.upstream.config.protocol;
-    let request = match outgoing(&mut exchange, &entry.upstream, protocol) {
+    let mut request = match outgoing(&mut exchange, &entry.upstream, protocol) {
         Ok(request) => request,
         Err(refused) => return exchange.refuse(refused),
     };
+    let span = traced(&exchange, &entry, &mut request);
     let times = &entry.route.timeouts;
-    let until =
-        (times.total_ms > 0).then(|| Instant::now() + Duration::from_millis(times.total_ms));
+    let began = Instant::now();
+    let until = (times.total_ms > 0).then(|| began + Duration::from_millis(times.total_ms));
     let anew = |request: &mut Request<RequestBody>| {
         let uri = request.uri().clone();
         stack::sign(&exchange, &uri, request.headers_mut());
@@ -88,6 +95,11 @@ async fn forward(mut exchange: Box<Exchange>, entry: Arc<Entry>) -> Answer {
         Some(until) => tokio::time::timeout_at(until, sent).await.unwrap_or(Err(SendFault::Late)),
         None => sent.await,
     };
+    entry.metered.meters.upstream_took(began.elapsed());
+    if let Ok(response) = &sent {
+        span.record("status", response.status().as_u16());
+    }
+    drop(span);
     let response = match sent {
         Ok(response) => response,
         Err(fault) => {
@@ -113,6 +125,15 @@ async fn forward(mut exchange: Box<Exchange>, entry: Arc<Entry>) -> Answer {
     let wrap =
         |source: Source| AnswerBody::upstream(FromUpstream::new(source, permit, idle, until));
     incoming(exchange, response.map(wrap), place)
+}
+
+/// Begins the upstream's span where the request is traced, and tells the upstream of it.
+fn traced(exchange: &Exchange, entry: &Entry, request: &mut Request<RequestBody>) -> Span {
+    let Some(trace) = &exchange.trace else { return Span::none() };
+    let name = &entry.upstream.config.name;
+    let (span, told) = trace.upstream(exchange.edge.entropy.as_ref(), name);
+    request.headers_mut().insert(TRACEPARENT, told);
+    span
 }
 
 /// A place among the long-lived streams, unless the session has ended just now.

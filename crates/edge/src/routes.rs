@@ -12,6 +12,7 @@ use web::feed::{Access, Limit, PathRule, Per, Route, RouteTable};
 
 use crate::identity::HeaderKey;
 use crate::limits::{Ledger, Rule};
+use crate::meters::{self, Meters};
 use crate::upstream::Upstream;
 use crate::wire::{Proving, UpstreamTls};
 
@@ -45,6 +46,7 @@ pub(crate) struct Entry {
     pub(crate) rules: Rules,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) body_idle: Duration,
+    pub(crate) metered: meters::Route,
     path: String,
     exact: bool,
 }
@@ -115,7 +117,7 @@ impl Compiled {
         table: &RouteTable,
         before: &Self,
         credentials: &Credentials,
-        ledger: &Ledger,
+        (ledger, meters): (&Ledger, &Meters),
     ) -> Self {
         let mut upstreams = HashMap::new();
         for config in &table.upstreams {
@@ -138,7 +140,7 @@ impl Compiled {
         let mut entries: Vec<Arc<Entry>> = table
             .routes
             .iter()
-            .filter_map(|route| Some(Arc::new(Entry::new(route, &upstreams, ledger)?)))
+            .filter_map(|route| Some(Arc::new(Entry::new(route, &upstreams, (ledger, meters))?)))
             .collect();
         entries.sort_by_key(|entry| entry.rank());
         let own = table.own_prefixes.iter().map(|prefix| prefix.to_ascii_lowercase()).collect();
@@ -170,7 +172,7 @@ impl Entry {
     fn new(
         route: &Route,
         upstreams: &HashMap<String, Arc<Upstream>>,
-        ledger: &Ledger,
+        (ledger, meters): (&Ledger, &Meters),
     ) -> Option<Self> {
         let upstream = Arc::clone(upstreams.get(&route.upstream)?);
         let (exact, path) = match &route.path {
@@ -179,6 +181,7 @@ impl Entry {
         };
         Some(Self {
             rules: Rules::new(&route.limits, ledger),
+            metered: meters.route(&route.name),
             upstream,
             body_idle: Duration::from_millis(route.timeouts.body_idle_ms),
             path: path.to_ascii_lowercase(),
@@ -264,7 +267,8 @@ mod tests {
             tls: HashMap::new(),
             public_tls: UpstreamTls::new(None, None).unwrap(),
         };
-        Compiled::new(&table, &Compiled::default(), &credentials, &Ledger::new(100))
+        let (ledger, meters) = (Ledger::new(100), Meters::default());
+        Compiled::new(&table, &Compiled::default(), &credentials, (&ledger, &meters))
     }
 
     fn name(host: &str, path: &str, method: &str) -> String {

@@ -37,6 +37,7 @@ use crate::refused::Refused;
 use crate::routes::{Found, Rules};
 use crate::session::TokenFault;
 use crate::token::members;
+use crate::trace::{TRACEPARENT, TRACESTATE};
 
 /// One step that decides at once.
 pub(crate) trait Check {
@@ -218,6 +219,10 @@ fn tidy(exchange: &mut Exchange) -> Result<(), Flaw> {
     if fields.has(Fields::OURS) {
         strip(&mut head.headers, |name| name.starts_with("x-stagedoor-"));
     }
+    if fields.has(Fields::TRACE) && !exchange.connection.trusted {
+        head.headers.remove(TRACEPARENT);
+        head.headers.remove(TRACESTATE);
+    }
     // CGI and its heirs read an underscore as if it were a hyphen.
     if fields.has(Fields::UNDERSCORE) {
         strip(&mut head.headers, |name| name.contains('_'));
@@ -376,6 +381,7 @@ fn count(
         exchange.notes.limit(rule, verdict);
         if !verdict.allowed {
             exchange.edge.observations.note(exchange.client, &rule.observed, exchange.now);
+            exchange.edge.meters.limited(&rule.limit.name);
             return Err(Refused::limited(rule, verdict));
         }
     }

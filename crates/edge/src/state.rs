@@ -25,6 +25,7 @@ use crate::connections::Connections;
 use crate::head::Flaw;
 use crate::limits::Ledger;
 use crate::long_lived::LongLived;
+use crate::meters::Meters;
 use crate::routes::{Compiled, Credentials};
 use crate::session::{Issuer, Keys, Session, TokenFault, Tokens, hash};
 
@@ -75,6 +76,8 @@ pub(crate) struct Inner {
     pub(crate) limits: Ledger,
     pub(crate) connections: Connections,
     pub(crate) long_lived: LongLived,
+    pub(crate) meters: Meters,
+    pub(crate) traced_ppm: u32,
     pub(crate) observations: Arc<Observations>,
     /// Connections and what they carry.
     pub(crate) tasks: TaskTracker,
@@ -101,6 +104,7 @@ pub(crate) struct Parts {
     pub(crate) trusted: Vec<Net>,
     pub(crate) proxy_protocol: Vec<Net>,
     pub(crate) sign_in_path: String,
+    pub(crate) traced_ppm: u32,
     pub(crate) issuer: Issuer,
     pub(crate) forward_auth: Option<ForwardAuth>,
     pub(crate) credentials: Credentials,
@@ -130,6 +134,8 @@ impl Inner {
             limits: Ledger::new(bounds.limit_keys_max),
             connections: Connections::new(bounds.connections_max, bounds.client_connections_max),
             long_lived: LongLived::new(bounds.long_lived_max),
+            meters: Meters::default(),
+            traced_ppm: parts.traced_ppm,
             tasks: TaskTracker::new(),
             background: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -169,6 +175,18 @@ impl Inner {
         if let Some(rule) = self.rules.get(code) {
             self.observations.note(client, rule, now);
         }
+    }
+
+    /// Counts a connection that goes no further.
+    pub(crate) fn turn_away(&self, peer: IpAddr, code: &'static str) {
+        self.meters.refused(code);
+        self.observe(peer, code, self.clock.now());
+    }
+
+    /// How long the feed has been silent; none where nothing was ever heard.
+    pub(crate) fn silence(&self, now: Timestamp) -> Option<Duration> {
+        let heard = self.heard_us.load(Ordering::Acquire);
+        (heard > i64::MIN).then(|| now.since(Timestamp::from_micros(heard)))
     }
 
     /// A nonce: a random start for this run, then a counter.
@@ -264,11 +282,15 @@ impl Inner {
     pub(crate) fn take(&self, update: Update) {
         let now = self.clock.now();
         match update {
-            Update::Snapshot(snapshot) => self.load(*snapshot, now),
+            Update::Snapshot(snapshot) => {
+                self.meters.loads.inc();
+                self.load(*snapshot, now);
+            }
             // Only a heartbeat says that the source lives: a change may come from another node
             // while ours is cut off.
             Update::Delta(message) => {
                 if let Some(delta) = &message.delta {
+                    self.meters.deltas.inc();
                     self.apply(delta, now);
                 }
                 let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -357,7 +379,8 @@ impl Inner {
             return;
         }
         let before = self.routes.load();
-        let compiled = Compiled::new(table, &before, &self.credentials, &self.limits);
+        let compiled =
+            Compiled::new(table, &before, &self.credentials, (&self.limits, &self.meters));
         self.routes.store(Arc::new(compiled));
     }
 

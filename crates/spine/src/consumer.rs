@@ -121,6 +121,7 @@ impl<'a> Follower<'a> {
                 self.saved = next;
             }
             self.at = Some(next);
+            self.spine.0.meters.read_to(self.consumer.name(), next);
             self.stuck = None;
             self.page = (page * 2).min(PAGE);
             if !full {
@@ -153,6 +154,7 @@ impl<'a> Follower<'a> {
         let rows = self.spine.read().await?.rows(&CURSOR, args![self.consumer.name()]).await?;
         let at = rows.first().map(|row| row.int("idx")).transpose()?.unwrap_or(0);
         self.at = Some(at);
+        self.spine.0.meters.read_to(self.consumer.name(), at);
         self.saved = at;
         Ok(at)
     }

@@ -51,6 +51,7 @@ mod schema;
 mod sealer;
 mod sequencer;
 mod spine_parts;
+mod standing;
 mod table;
 mod tx;
 mod verify;
@@ -74,6 +75,7 @@ pub use schema::check_schema;
 pub use sealer::{BoxFuture, CheckpointSigner, Place, SealError, Sealer, Subject};
 pub use sequencer::run_sequencer;
 pub use spine_parts::{Parts, Read, Spine};
+pub use standing::{Meters, Standing};
 pub use store::{
     Db, FromRow, Migration, Row, Sql, Statement, StatementKind, Value, args, multi_row, sql,
 };
@@ -111,6 +113,7 @@ pub const ROOM: Room = Room {
         published::STATEMENTS,
         reopen::STATEMENTS,
         retire::STATEMENTS,
+        standing::STATEMENTS,
         verify::STATEMENTS,
     ],
     consumers: &[Erasure::NAME],

@@ -121,7 +121,10 @@ impl Spine {
     }
 
     /// Events from a leaf on, oldest first. Bodies of kinds that `wanted` refuses stay closed.
-    pub(crate) async fn events_from(
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Seal`] where the key store does not answer.
+    pub async fn events_from(
         &self,
         index: i64,
         limit: i64,

@@ -242,6 +242,7 @@ impl Sequencer {
         inner.commit().await?;
         let root = growth.range.root();
         self.led = Some((head.epoch, growth.range.size(), root));
+        self.spine.0.meters.sequenced(leaves.len());
         self.adapt(began);
         self.publish(&Head { range: growth.range, ..head }, root).await?;
         Ok(true)

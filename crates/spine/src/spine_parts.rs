@@ -9,6 +9,7 @@ use store::{Db, FromRow, ReadOnly, Reader, Row, Sql, Value};
 use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
+use crate::standing::Meters;
 use crate::{CheckpointSigner, Error, Sealer, Table, Tx, Upkeep};
 
 /// What a spine is made of.
@@ -47,6 +48,7 @@ pub(crate) struct Inner {
     /// The size of the log, as this process knows it.
     pub size: watch::Sender<u64>,
     pub tasks: TaskTracker,
+    pub meters: Meters,
 }
 
 /// The spine. Cheap to clone.
@@ -77,6 +79,7 @@ impl Spine {
             committed: watch::Sender::new(0),
             size: watch::Sender::new(0),
             tasks: TaskTracker::new(),
+            meters: Meters::default(),
         }))
     }
 

@@ -27,6 +27,8 @@ pub struct Tx {
     touched: BTreeSet<(&'static str, [u8; 16])>,
     told: Vec<Told>,
     hooks: Vec<Box<dyn FnOnce() + Send>>,
+    /// As long as the transaction, where the request is traced.
+    _span: tracing::Span,
 }
 
 impl std::fmt::Debug for Tx {
@@ -56,7 +58,8 @@ pub struct Committed {
 impl Tx {
     pub(crate) fn new(spine: Spine, inner: Transaction, ctx: Ctx) -> Self {
         let (touched, told, hooks) = (BTreeSet::new(), Vec::new(), Vec::new());
-        Self { spine, inner, ctx, touched, told, hooks }
+        let span = tracing::info_span!(target: "stagedoor::trace", "transaction");
+        Self { spine, inner, ctx, touched, told, hooks, _span: span }
     }
 
     /// The circumstances of this transaction.
@@ -266,9 +269,11 @@ impl Tx {
         }
         let events =
             self.told.iter().map(|told| EventId::from_bytes(told.entry.id)).collect::<Vec<_>>();
+        let kinds: Vec<String> = self.told.iter().map(|told| told.entry.kind.clone()).collect();
         let told = std::mem::take(&mut self.told);
         write_outbox(&mut self.inner, self.spine.0.sealer.as_ref(), told).await?;
         self.inner.commit().await?;
+        self.spine.0.meters.committed(&kinds);
         if !events.is_empty() {
             self.spine.0.pending.notify_one();
             self.spine.0.committed.send_modify(|count| *count = count.wrapping_add(1));

@@ -66,6 +66,9 @@ pub(crate) enum Command {
     /// The nodes that serve on this database.
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Systems outside that hear of every event.
+    #[command(subcommand)]
+    Siem(SiemCommand),
     /// A witness for another's log: cosigns only checkpoints that continue the last (C2SP
     /// tlog-witness). Run it on a machine that does not run the log.
     #[command(subcommand)]
@@ -371,6 +374,23 @@ pub(crate) enum NodeCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum SiemCommand {
+    /// Lists the sinks, and how far each has heard.
+    List,
+    /// Puts a sink on a leaf: it hears of all events from there on, again where it has heard of them.
+    Replay {
+        /// The sink, as `[[siem]]` names it.
+        name: String,
+        /// The leaf.
+        #[arg(long)]
+        from: i64,
+        /// Only says what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum WitnessCommand {
     /// Makes a witness's folder and key, and shows its public key.
     Init {
@@ -421,6 +441,8 @@ pub(crate) enum DocsCommand {
     Openapi,
     /// Every key of the configuration file with its default.
     Config,
+    /// Every metric: labels, and what it says (Markdown).
+    Metrics,
 }
 
 /// Reads the command line; ends the program with help where it is wrong.

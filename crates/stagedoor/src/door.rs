@@ -33,6 +33,7 @@ pub(crate) struct DoorSettings {
     header_keys: BTreeMap<String, Handed>,
     upstream_tls: BTreeMap<String, UpstreamText>,
     forward_auth: Option<ForwardAuth>,
+    traced_ppm: u32,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -67,6 +68,7 @@ impl DoorSettings {
             header_keys,
             upstream_tls: certificates::upstream_texts(config, base)?,
             forward_auth: forward_auth.transpose()?,
+            traced_ppm: config.observe.traces.sampled_ppm(),
         })
     }
 
@@ -114,6 +116,7 @@ pub(crate) async fn open_shop(
             proxies: forward.proxies.clone(),
             secret: forward.secret.as_ref().map(secret),
         }),
+        traced_ppm: settings.traced_ppm,
         sign_in_path: "/auth/sign-in".to_owned(),
         clock: Arc::clone(&shared.clock),
         entropy: Arc::clone(&shared.entropy),
@@ -146,6 +149,7 @@ pub(crate) async fn open_console(
         issuer: settings.issuer(),
         header_keys: HashMap::new(),
         forward_auth: None,
+        traced_ppm: 0,
         sign_in_path: "/console/sign-in".to_owned(),
         clock: Arc::clone(&shared.clock),
         entropy: Arc::clone(&shared.entropy),

@@ -11,6 +11,7 @@ use access::{Access, Services};
 use anyhow::Context as _;
 use identity::{Identity, Outbox, SessionCallers};
 use kernel::{AccountId, Actor, Clock, Ctx, Entropy, Secret, SystemClock, SystemEntropy};
+use observe::Observe;
 use spine::Spine;
 use store::{Db, Options};
 use vault::Vault;
@@ -37,6 +38,7 @@ pub(crate) struct House {
     pub identity: Identity,
     pub access: Access,
     pub watch: Watch,
+    pub observe: Observe,
     pub outbox: Outbox,
     pub node: Node,
 }
@@ -138,7 +140,8 @@ impl House {
         vault: Vault,
         nature: Nature,
     ) -> anyhow::Result<Self> {
-        let node_dir = loaded.places().data.join("node");
+        let data = loaded.places().data;
+        let node_dir = data.join("node");
         std::fs::create_dir_all(&node_dir)
             .with_context(|| format!("{} cannot be made", node_dir.display()))?;
         let node = Node::new(&node_dir);
@@ -183,6 +186,16 @@ impl House {
             customers: Some(Arc::new(ShopReferences(identity.clone()))),
         })?;
         let watch = Watch::open(spine.clone(), vault.clone(), config.watch.clone())?;
+        let observe = Observe::open(observe::Parts {
+            spine: spine.clone(),
+            config: config.observe.clone(),
+            siem: config.siem.clone(),
+            catalogue: rooms()?.events(),
+            log_name: config.log_name(),
+            version: env!("CARGO_PKG_VERSION"),
+            base: base.clone(),
+            data,
+        })?;
         let outbox = Outbox::default();
         Ok(Self {
             config,
@@ -197,6 +210,7 @@ impl House {
             identity,
             access,
             watch,
+            observe,
             outbox,
             node,
         })

@@ -10,6 +10,7 @@ mod door;
 #[cfg(test)]
 mod doors;
 mod events;
+mod gauges;
 mod handed;
 mod house;
 mod keys;

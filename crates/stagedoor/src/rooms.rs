@@ -9,11 +9,11 @@ use utoipa_axum::router::OpenApiRouter;
 use web::api::Assembled;
 
 use crate::house::House;
-use crate::{log_http, position};
+use crate::{gauges, log_http, position};
 
 /// The rooms, beside the spine.
 const ROOMS: &[Room] =
-    &[identity::ROOM, access::ROOM, watch::ROOM, console::ROOM, crate::events::ROOM];
+    &[identity::ROOM, access::ROOM, watch::ROOM, console::ROOM, observe::ROOM, crate::events::ROOM];
 
 /// Steps of sweeping in one round: what ends within a minute is deleted within a minute.
 const SWEEPS_MAX: usize = 50;
@@ -50,6 +50,7 @@ impl House {
             identity::routes(self.identity.clone(), outbox),
             access::shop_routes(self.access.clone()),
             log_http::routes(self.spine.clone()),
+            gauges::door_routes(),
             web::assets::routes(),
         ];
         self.with_positions(web::api::assemble("Stagedoor", env!("CARGO_PKG_VERSION"), routes)?)

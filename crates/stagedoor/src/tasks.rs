@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use identity::{MailRoad, Mailer, SmtpFiles, SmtpMailer};
+use observe::traces::Exporter;
 use spine::Consumer;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +55,15 @@ impl Tasks {
         tasks.observe(house, Arc::clone(observations));
         tasks.mail(house)?;
         tasks.publish(house);
+        for feeding in house.observe.run_sinks(&tasks.stop)? {
+            tasks.tracker.spawn(feeding);
+        }
         Ok(tasks)
+    }
+
+    /// Sends spans to whoever collects them.
+    pub(crate) fn export(&self, house: &House, exporter: Exporter) {
+        self.tracker.spawn(house.observe.clone().export(exporter, self.stop.clone()));
     }
 
     fn consume(&self, house: &House, consumer: Box<dyn Consumer>) {

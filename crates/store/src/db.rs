@@ -8,6 +8,7 @@ use sqlx::any::{AnyArguments, AnyPoolOptions};
 use sqlx::{Any, AnyPool, Connection as _, Executor as _};
 
 use crate::lent::{self, Answers, Lent};
+use crate::pools::Waits;
 use crate::writer::{self, Writer};
 use crate::{Error, FromRow, Row, Statement, Transaction, Value};
 
@@ -66,14 +67,15 @@ fn postgres_settings(answer_timeout: Duration, reads: bool) -> String {
 /// A database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Db {
-    readers: AnyPool,
-    writers: Writers,
+    pub(crate) readers: AnyPool,
+    pub(crate) writers: Writers,
     answers: Answers,
+    pub(crate) waits: Waits,
 }
 
 /// How a database is written.
 #[derive(Clone, Debug)]
-enum Writers {
+pub(crate) enum Writers {
     Sqlite(Arc<Writer>),
     Postgres(AnyPool),
 }
@@ -101,7 +103,8 @@ impl Db {
                 let readers = told_first(pool(options.connections), SQLITE_READERS.to_owned());
                 let writers = Writers::Sqlite(Arc::new(writer));
                 let answers = Answers::UNBOUNDED;
-                Ok(Self { readers: readers.connect_lazy(&url)?, writers, answers })
+                let readers = readers.connect_lazy(&url)?;
+                Ok(Self { readers, writers, answers, waits: Waits::default() })
             }
             Backend::Postgres => {
                 let reading = (options.connections / 2).max(1);
@@ -113,7 +116,8 @@ impl Db {
                 let readers = told(pool(reading), true);
                 let readers = readers.connect_lazy(&options.url)?;
                 let answers = Answers::within_of(options.answer_timeout);
-                Ok(Self { readers, writers: Writers::Postgres(writers), answers })
+                let writers = Writers::Postgres(writers);
+                Ok(Self { readers, writers, answers, waits: Waits::default() })
             }
         }
     }
@@ -133,10 +137,16 @@ impl Db {
     /// [`Error`] where the database is busy or does not answer; on SQLite also where the writer is
     /// not to be had in time: who begins within a transaction of its own waits in vain.
     pub async fn begin(&self) -> Result<Transaction, Error> {
+        let waiting = self.waits.begin();
         match &self.writers {
-            Writers::Sqlite(writer) => Ok(Transaction::sqlite(writer.begin().await?)),
+            Writers::Sqlite(writer) => {
+                let member = writer.begin().await?;
+                waiting.over();
+                Ok(Transaction::sqlite(member))
+            }
             Writers::Postgres(pool) => {
                 let lent = Lent::new(pool.acquire().await?, self.answers);
+                waiting.over();
                 Ok(Transaction::postgres(lent.begin().await?))
             }
         }
@@ -147,7 +157,10 @@ impl Db {
     /// # Errors
     /// [`Error`] where none is to be had in time.
     pub async fn read(&self) -> Result<Reader, Error> {
-        Ok(Reader(Lent::new(self.readers.acquire().await?, self.answers)))
+        let waiting = self.waits.begin();
+        let connection = self.readers.acquire().await?;
+        waiting.over();
+        Ok(Reader(Lent::new(connection, self.answers)))
     }
 
     /// Lets the database check statements against its schema, without running them. Returns those

@@ -72,6 +72,16 @@ impl Writer {
         Self { seat: Arc::new(Mutex::new(seat)), waiting: Arc::default(), patience }
     }
 
+    /// How many wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody sits on the connection.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.seat.try_lock().is_err()
+    }
+
     pub(crate) async fn begin(&self) -> Result<Member, Error> {
         let waiting = Waiting::join(&self.waiting);
         let turn = Arc::clone(&self.seat).lock_owned();

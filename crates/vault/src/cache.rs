@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use kernel::{KeyId, Timestamp};
+use meter::Counter;
 use spine::Subject;
 
 use crate::aead::Cipher;
@@ -48,6 +49,9 @@ pub(crate) struct Cache {
     /// Counts uses: their order, whatever the clock does.
     ticks: AtomicU64,
     keys_max: usize,
+    /// Subjects that were asked for and held, and those that had to be read.
+    hits: Counter,
+    misses: Counter,
     /// How old an entry may be before it is read again; twice that, and it is not used.
     recheck: Duration,
 }
@@ -58,6 +62,8 @@ impl Cache {
             inner: RwLock::default(),
             ticks: AtomicU64::new(0),
             keys_max: keys_max.max(1),
+            hits: Counter::default(),
+            misses: Counter::default(),
             recheck,
         }
     }
@@ -65,6 +71,11 @@ impl Cache {
     /// The most keys that it holds.
     pub(crate) const fn keys_max(&self) -> usize {
         self.keys_max
+    }
+
+    /// How many subjects that were asked for it held, and how many had to be read.
+    pub(crate) fn meters(&self) -> (u64, u64) {
+        (self.hits.get(), self.misses.get())
     }
 
     /// How many it holds.
@@ -106,6 +117,9 @@ impl Cache {
             Some(_) => true,
         };
         let mut missing: Vec<Subject> = subjects.iter().copied().filter(stale).collect();
+        let count = |many: usize| u64::try_from(many).unwrap_or(u64::MAX);
+        self.hits.add(count(subjects.len().saturating_sub(missing.len())));
+        self.misses.add(count(missing.len()));
         missing.sort_unstable();
         missing.dedup();
         (missing, inner.generation)

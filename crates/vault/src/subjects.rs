@@ -334,6 +334,12 @@ impl Vault {
     pub fn cached(&self) -> (usize, usize) {
         (self.inner.cache.len(), self.inner.cache.keys_max())
     }
+
+    /// How many subject keys that were asked for were in memory, and how many had to be read.
+    #[must_use]
+    pub fn cache_meters(&self) -> (u64, u64) {
+        self.inner.cache.meters()
+    }
 }
 
 impl SubjectRow {

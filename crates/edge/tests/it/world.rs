@@ -161,6 +161,7 @@ impl World {
             header_keys: HashMap::from([("shop".to_owned(), HEADER_KEY.to_vec().into())]),
             forward_auth: wish.forward_auth,
             sign_in_path: "/auth/sign-in".into(),
+            traced_ppm: 0,
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy),
             hub: hub.clone(),

@@ -6,6 +6,7 @@ use spine::EventSpec;
 
 use crate::cli::DocsCommand;
 use crate::config::{Config, annotate, schema};
+use crate::gauges::CATALOGUE;
 use crate::rooms::rooms;
 use crate::{demo, out};
 
@@ -15,6 +16,7 @@ pub(crate) async fn run(command: &DocsCommand) -> anyhow::Result<()> {
         DocsCommand::Events => out::print(&events(rooms()?.events())),
         DocsCommand::Openapi => out::print(&openapi().await?),
         DocsCommand::Config => out::print(&reference()?),
+        DocsCommand::Metrics => out::print(&metrics()),
     }
     Ok(())
 }
@@ -44,6 +46,27 @@ fn events(mut specs: Vec<EventSpec>) -> String {
             spec.sealed.join(", "),
             spec.retain_days,
             spec.ocsf
+        );
+    }
+    page
+}
+
+/// The catalogue of metrics as a page.
+fn metrics() -> String {
+    let mut page = String::from(
+        "# Metrics\n\nMade by `stagedoor docs metrics`. They are read at `/metrics` of \
+         `observe.listen`: see [See it run](guides/see-it-run.md).\n\n\
+         | metric | type | labels | what it says |\n|---|---|---|---|\n",
+    );
+    for family in CATALOGUE {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {} |",
+            family.name,
+            family.kind.name(),
+            family.labels.join(", "),
+            family.help
         );
     }
     page

@@ -31,7 +31,7 @@ async fn init(loaded: &Loaded) -> anyhow::Result<()> {
 }
 
 async fn serve(loaded: &Loaded) -> anyhow::Result<()> {
-    start_log(&loaded.config.log)?;
+    start_log(&loaded.config.log, None)?;
     let Nature { clock, entropy } = Nature::default();
     let door = loaded.keyholder_door(clock)?;
     let keyholder = Keyholder::open(&loaded.keyholder_home()?, entropy).await;

@@ -12,6 +12,7 @@ pub(crate) mod migrate;
 mod node;
 pub(crate) mod serve;
 mod service;
+mod siem;
 mod user;
 mod witness;
 
@@ -49,6 +50,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Service(command) => {
             service::run(&House::open(act(file)?).await?, command).await?;
         }
+        Command::Siem(command) => siem::run(&House::open(act(file)?).await?, command).await?,
         // Ended before the runtime began.
         Command::Process { .. } => {}
         Command::Witness(command) => witness::run(command).await?,

@@ -8,13 +8,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use edge::{Listen, Running};
+use observe::traces::Spans;
 use tokio::sync::Notify;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 use web::feed::Observations;
 
 use crate::certificates::Shown;
 use crate::config::{Config, Loaded, LogConfig, LogFormat};
 use crate::door::{self, Behind, DoorSettings, Shared};
+use crate::gauges::{CONSOLE, Doors, Observing, SHOP, TraceSettings};
 use crate::house::House;
 use crate::nodes::Nodes;
 use crate::tasks::Tasks;
@@ -22,10 +26,13 @@ use crate::{out, processes, refused};
 
 /// Serves until SIGTERM or Ctrl-C.
 pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
-    start_log(&loaded.config.log)?;
+    let traced = TraceSettings::read(&loaded)?;
     if loaded.config.processes.separate {
+        start_log(&loaded.config.log, None)?;
         return processes::supervise(loaded, migrate).await;
     }
+    let (spans, exporter) = traced.map(|traced| traced.open()).transpose()?.unzip();
+    start_log(&loaded.config.log, spans)?;
     if migrate {
         super::migrate::run(&loaded, false).await?;
     }
@@ -39,7 +46,11 @@ pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
         tracing::warn!("promise off: {promise}");
     }
     let served = Served::start(Arc::clone(&house)).await?;
-    announce(&house.config, served.door.local_addr(), served.console.local_addr());
+    if let Some(exporter) = exporter {
+        served.tasks.export(&house, exporter);
+    }
+    let observe = served.observing.local_addr();
+    announce(&house.config, served.door.local_addr(), served.console.local_addr(), observe);
     tokio::select! {
         () = told_to_stop() => {}
         () = renew_at_hangup(&served.renewal) => {}
@@ -51,10 +62,17 @@ pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
 }
 
 /// Says where the doors are.
-pub(crate) fn announce(config: &Config, door: SocketAddr, console: SocketAddr) {
+pub(crate) fn announce(
+    config: &Config,
+    door: SocketAddr,
+    console: SocketAddr,
+    observe: Option<SocketAddr>,
+) {
     let name = &config.shop.name;
     out::say(format!("{name} is open at https://{door} · console at https://{console}/console"));
-    out::json(&serde_json::json!({ "door": door.to_string(), "console": console.to_string() }));
+    let observe = observe.map(|address| address.to_string());
+    let (door, console) = (door.to_string(), console.to_string());
+    out::json(&serde_json::json!({ "door": door, "console": console, "observe": observe }));
 }
 
 /// What an installation does not promise, however many processes it has (docs/modes.md).
@@ -87,6 +105,7 @@ pub(crate) struct Served {
     pub console: Running,
     nodes: Arc<Nodes>,
     tasks: Tasks,
+    observing: Observing,
     house: Arc<House>,
     /// Told to look at the certificate files.
     renewal: Arc<Notify>,
@@ -115,14 +134,20 @@ impl Served {
         house.publisher.beat();
         let renewal = Arc::new(Notify::new());
         tasks.renew(shown, Arc::clone(&renewal));
-        Ok(Self { door, console, nodes, tasks, house, renewal })
+        let doors = Doors::Here(vec![(SHOP, door.watcher()), (CONSOLE, console.watcher())]);
+        let listen = house.config.observe.listen.map(Listen::At);
+        let observing = Observing::start(&house, doors, listen).await?;
+        Ok(Self { door, console, nodes, tasks, observing, house, renewal })
     }
 
     /// Lets what is under way finish, stops the tasks, closes the databases.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         let deadline = Duration::from_millis(self.house.config.listen.drain_ms);
+        self.observing.drain();
+        tokio::time::sleep(Duration::from_millis(self.house.config.observe.drain_notice_ms)).await;
         tokio::join!(self.door.drain(deadline), self.console.drain(Duration::from_secs(1)));
         self.tasks.stop().await;
+        self.observing.stop().await;
         self.house.close().await
     }
 }
@@ -190,16 +215,19 @@ pub(crate) fn certificates(config: &Config, base: &Path) -> anyhow::Result<Shown
     Shown::load(config, base, made)
 }
 
-/// Writes the program's own log to standard error.
-pub(crate) fn start_log(config: &LogConfig) -> anyhow::Result<()> {
+/// Writes the program's own log to standard error; spans go to `spans` alone.
+pub(crate) fn start_log(config: &LogConfig, spans: Option<Spans>) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.level)
         .with_context(|| format!("log.level: `{}` is no level and no filter", config.level))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = filter.add_directive(format!("{}=off", edge::TRACED).parse()?);
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let log = log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-    let started = match config.format {
-        LogFormat::Text => log.with_target(false).try_init(),
-        LogFormat::Json => log.json().try_init(),
+    let log = match config.format {
+        LogFormat::Text => log.with_target(false).with_filter(filter).boxed(),
+        LogFormat::Json => log.json().with_filter(filter).boxed(),
     };
+    let spans = spans.map(|spans| spans.with_filter(observe::traces::filter()));
+    let started = tracing_subscriber::registry().with(log).with(spans).try_init();
     started.map_err(|error| anyhow::anyhow!("the log could not be started: {error}"))
 }
 

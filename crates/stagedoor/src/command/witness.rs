@@ -60,7 +60,7 @@ async fn open(
     listen: SocketAddr,
     tls: Option<(PathBuf, PathBuf)>,
 ) -> anyhow::Result<()> {
-    start_log(&LogConfig::default())?;
+    start_log(&LogConfig::default(), None)?;
     let certificates = tls.map(|(cert, key)| {
         let read = |file: PathBuf| {
             std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))

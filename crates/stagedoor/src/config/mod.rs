@@ -123,6 +123,10 @@ impl Config {
         for (key, detail) in self.witness_problems() {
             say(&key, &detail);
         }
+        let observed = self.observe.problems().into_iter();
+        for (key, detail) in observed.chain(observe::SiemConfig::problems(&self.siem)) {
+            say(&key, &detail);
+        }
         if let Err(error) = self.bounds.check() {
             say("bounds", &error.to_string());
         }

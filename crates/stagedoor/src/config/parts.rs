@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::RedisConfig;
 use access::{AccessConfig, LimitConfig, OwnConfig, RouteConfig, UpstreamConfig};
 use identity::IdentityConfig;
+use observe::{ObserveConfig, SiemConfig};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use watch::WatchConfig;
@@ -41,6 +42,10 @@ pub(crate) struct Config {
     pub processes: ProcessesConfig,
     /// The program's own log. Restart.
     pub log: LogConfig,
+    /// What operators see: health, metrics, traces. Restart.
+    pub observe: ObserveConfig,
+    /// Systems outside that hear of every event, as OCSF. Restart.
+    pub siem: Vec<SiemConfig>,
     /// What strangers are shown of the audit log. Restart.
     pub audit: AuditConfig,
     /// Witnesses outside that are asked to cosign the audit log's checkpoints. Restart.

@@ -37,7 +37,7 @@ const HEADER_KEY: &str = "shop";
 /// Runs the demo.
 pub(crate) async fn run(demo: Demo) -> anyhow::Result<ExitCode> {
     let level = if demo.script { "error" } else { "warn" };
-    start_log(&LogConfig { level: level.to_owned(), ..LogConfig::default() })?;
+    start_log(&LogConfig { level: level.to_owned(), ..LogConfig::default() }, None)?;
     let stage = Stage::build(&demo).await?;
     let outcome = if demo.script {
         script::play(&stage).await
@@ -182,7 +182,7 @@ pub(crate) fn demo_config(
         vec![HeaderKeyConfig { id: HEADER_KEY.to_owned(), file: PathBuf::from("header.key") }];
     config.upstream = vec![upstream(shop)];
     config.limit = vec![limit("everything", 3_000), limit("sign-in", 600)];
-    config.own = OwnConfig { limits: vec!["sign-in".to_owned()] };
+    config.own = OwnConfig { limits: vec!["sign-in".to_owned()], ..OwnConfig::default() };
     config.route = vec![
         RouteConfig { access: Who::Open, ..route("shop", "/") },
         RouteConfig { sensitive: true, ..route("checkout", "/checkout") },

@@ -17,6 +17,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use kernel::Clock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -24,11 +25,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
+use tracing::Instrument as _;
 use web::feed::{Hub, Minter, Observations, Observed, Subscription, Update};
 
 use super::calls::{CALL, CALLS_MAX, Call, Door, Mint};
 use super::line::Acceptor;
 use crate::door::Behind;
+use crate::gauges::{Doors, Told};
 
 /// What the edge may say in one call besides a client's own body: the counts of many clients.
 const TOLD_MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -48,6 +51,8 @@ pub(super) struct Answers {
     pub hub: Hub,
     pub minter: Arc<dyn Minter>,
     pub observations: Arc<Observations>,
+    pub doors: Doors,
+    pub clock: Arc<dyn Clock>,
 }
 
 /// The answering of all lines.
@@ -139,7 +144,8 @@ impl Answers {
             None => StatusCode::BAD_REQUEST.into_response(),
             Some(Call::Own { door, facts }) => {
                 request.extensions_mut().insert(facts);
-                pass(self.behind(door).core.clone(), request).await
+                let span = edge::continued(request.headers());
+                pass(self.behind(door).core.clone(), request).instrument(span).await
             }
             Some(Call::Page { door, shown }) => {
                 let shown = edge::Shown::from(shown);
@@ -151,6 +157,13 @@ impl Answers {
             Some(Call::Observed) => match told::<Observed>(request).await {
                 Some(observed) => {
                     self.observations.add(observed);
+                    document(&())
+                }
+                None => StatusCode::BAD_REQUEST.into_response(),
+            },
+            Some(Call::Gauges) => match told::<Told>(request).await {
+                Some(told) => {
+                    self.doors.hear(told, self.clock.now());
                     document(&())
                 }
                 None => StatusCode::BAD_REQUEST.into_response(),

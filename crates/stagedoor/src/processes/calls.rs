@@ -24,6 +24,7 @@ use web::{BoxFuture, ClientFacts};
 
 use super::line::Dialer;
 use crate::door::Behind;
+use crate::gauges::Told;
 
 /// Says what is asked; `X-Stagedoor-…` never passes the door from outside.
 pub(super) const CALL: HeaderName = HeaderName::from_static("x-stagedoor-call");
@@ -53,6 +54,8 @@ pub(super) enum Call {
     Observed,
     /// To make a session's next token.
     Mint,
+    /// To show how the doors stand.
+    Gauges,
 }
 
 /// Which door a request came to.
@@ -150,6 +153,11 @@ impl Core {
     /// Tells what was seen.
     pub(super) async fn observed(&self, observed: &Observed) -> Result<(), Fault> {
         self.ask(&Call::Observed, observed).await
+    }
+
+    /// Tells how the doors stand.
+    pub(super) async fn gauges(&self, told: &Told) -> Result<(), Fault> {
+        self.ask(&Call::Gauges, told).await
     }
 
     async fn ask<T: DeserializeOwned>(

@@ -1,10 +1,14 @@
 //! Core's process: all rooms, their database and their tasks. It listens nowhere; what it is asked
 //! comes from the edge over the line.
 
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use edge::Listen;
+use observe::traces::Exporter;
 
 use super::answers::{Answering, Answers};
 use super::child::{Supervisor, next, runtime};
@@ -15,6 +19,7 @@ use super::syscalls::Calls;
 use crate::command;
 use crate::command::serve::{Core, behind_console, behind_shop, start_core, start_log};
 use crate::config::Loaded;
+use crate::gauges::{Doors, Observing, TraceSettings};
 use crate::house::House;
 
 /// How often, and how soon again, it is looked whether another core has ended.
@@ -29,8 +34,11 @@ pub(super) fn run(
 ) -> anyhow::Result<()> {
     let loaded = Loaded { config: settings.config, base: settings.base };
     let off = sandbox::enter(&needs(&loaded))?;
-    start_log(&loaded.config.log)?;
-    runtime()?.block_on(serve(loaded, settings.migrate, descriptors, (supervisor, off)))
+    let traces = settings.traces.as_ref();
+    let (spans, exporter) = traces.map(TraceSettings::open).transpose()?.unzip();
+    start_log(&loaded.config.log, spans)?;
+    let told = (settings.migrate, exporter);
+    runtime()?.block_on(serve(loaded, told, descriptors, (supervisor, off)))
 }
 
 fn needs(loaded: &Loaded) -> Needs {
@@ -42,12 +50,18 @@ fn needs(loaded: &Loaded) -> Needs {
         mail.smtp_ca_file.as_ref().map(PathBuf::from),
     ];
     let witnesses = config.witness.iter().filter_map(|witness| witness.ca_file.clone());
-    let named = named.into_iter().flatten().chain(witnesses).map(|file| loaded.base.join(file));
+    let siem = config.siem.iter();
+    let siem = siem.flat_map(|sink| [sink.ca_file.clone(), sink.token_file.clone()]).flatten();
+    let scrape = config.observe.token_file.clone();
+    let named = named.into_iter().flatten().chain(witnesses).chain(siem).chain(scrape);
+    let named = named.map(|file| loaded.base.join(file));
+    let told = config.siem.iter().filter_map(|sink| sink.file.as_ref()?.parent());
+    let told = told.map(|folder| loaded.base.join(folder));
     // The databases' libraries ask for randomness, and for the name of this user.
-    let asked = ["/dev/urandom", "/etc/passwd"].map(PathBuf::from);
+    let asked = ["/dev/urandom", "/etc/passwd", "/proc/self"].map(PathBuf::from);
     Needs {
         reads: sandbox::name_look_up().into_iter().chain(asked).chain(named).collect(),
-        writes: vec![places.data, places.keys],
+        writes: [places.data, places.keys].into_iter().chain(told).collect(),
         closed_ports: None,
         calls: Calls::Core,
     }
@@ -66,7 +80,7 @@ async fn wait_for_node(house: &House) -> anyhow::Result<()> {
 
 async fn serve(
     loaded: Loaded,
-    migrate: bool,
+    (migrate, exporter): (bool, Option<Exporter>),
     descriptors: Vec<OwnedFd>,
     (supervisor, off): (Supervisor, Vec<String>),
 ) -> anyhow::Result<()> {
@@ -77,14 +91,23 @@ async fn serve(
     let house = Arc::new(House::open(loaded).await?);
     wait_for_node(&house).await?;
     let Core { nodes, tasks, observations } = start_core(&house).await?;
+    if let Some(exporter) = exporter {
+        tasks.export(&house, exporter);
+    }
+    let mut came = descriptors.into_iter();
+    let (line, listen) = (next(&mut came)?, came.next().map(TcpListener::from).map(Listen::On));
+    let doors = Doors::there();
+    let observing = Observing::start(&house, doors.clone(), listen).await?;
     let answering = Answering::new(Answers {
         shop: behind_shop(&house)?,
         console: behind_console(&house)?,
         hub: house.hub.clone(),
         minter: Arc::new(house.identity.clone()),
         observations,
+        doors,
+        clock: Arc::clone(&house.clock),
     });
-    answering.serve(Acceptor::new(next(&mut descriptors.into_iter())?)?);
+    answering.serve(Acceptor::new(line)?);
     house.publisher.beat();
     supervisor.ready(off)?;
     loop {
@@ -96,11 +119,13 @@ async fn serve(
             Some((Told::Line, descriptors)) => {
                 answering.serve(Acceptor::new(next(&mut descriptors.into_iter())?)?);
             }
+            Some((Told::Drain, _)) => observing.drain(),
             Some((Told::Edge(_) | Told::Core(_) | Told::Certificates(_), _)) => {}
             Some((Told::Stop, _)) | None => break,
         }
     }
     answering.stop().await;
     tasks.stop().await;
+    observing.stop().await;
     house.close().await
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ::edge::{Certificates, Listen};
 use kernel::{SystemClock, SystemEntropy};
+use observe::traces::Exporter;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +24,7 @@ use super::syscalls::Calls;
 use crate::certificates;
 use crate::command::serve::start_log;
 use crate::door::{self, Shared};
+use crate::gauges::{CONSOLE, SHOP, TraceSettings};
 
 /// Runs until the supervisor says so, or is gone.
 pub(super) fn run(
@@ -36,15 +38,16 @@ pub(super) fn run(
         closed_ports: Some(settings.closed_ports.clone()),
         calls: Calls::Edge,
     })?;
-    start_log(&settings.log)?;
-    runtime()?.block_on(serve(settings, descriptors, supervisor, off))
+    let (spans, exporter) = settings.traces.as_ref().map(TraceSettings::open).transpose()?.unzip();
+    start_log(&settings.log, spans)?;
+    runtime()?.block_on(serve(settings, descriptors, supervisor, (off, exporter)))
 }
 
 async fn serve(
     settings: EdgeSettings,
     descriptors: Vec<OwnedFd>,
     supervisor: Supervisor,
-    off: Vec<String>,
+    (off, exporter): (Vec<String>, Option<Exporter>),
 ) -> anyhow::Result<()> {
     let mut heard = supervisor.hear()?;
     let mut came = descriptors.into_iter();
@@ -76,6 +79,12 @@ async fn serve(
     let shop = door::open_shop(&settings.door, Listen::On(shop), &shared, behind).await?;
     let behind = core.behind(Door::Console);
     let console = door::open_console(&settings.door, Listen::On(console), &shared, behind).await?;
+    let spans = exporter.as_ref().map(Exporter::meters);
+    let doors = vec![(SHOP, shop.watcher()), (CONSOLE, console.watcher())];
+    tracker.spawn(stop.clone().run_until_cancelled_owned(follow::tell_gauges(core, doors, spans)));
+    if let Some(exporter) = exporter {
+        tracker.spawn(exporter.run(stop.clone()));
+    }
     supervisor.ready(off)?;
     loop {
         match told.obey(heard.recv().await)? {
@@ -120,7 +129,7 @@ impl Obeys {
                     Err(error) => tracing::warn!(%error, "the old certificates stay"),
                 }
             }
-            Some((Told::Edge(_) | Told::Core(_), _)) => {}
+            Some((Told::Edge(_) | Told::Core(_) | Told::Drain, _)) => {}
             Some((Told::Stop, _)) => return Ok(Course::Stop),
             None => return Ok(Course::Gone),
         }

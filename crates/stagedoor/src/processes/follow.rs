@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::BytesMut;
+use edge::Watcher;
 use http_body_util::BodyExt as _;
+use observe::traces::TraceMeters;
 use tokio::sync::Notify;
 use web::feed::{Accepted, Hub, Observations, Observed, STALE_AFTER_S, Update};
 
 use super::calls::Core;
+use crate::gauges;
 
 /// A line of the feed: a snapshot with all ended sessions and blocks.
 const LINE_MAX_BYTES: usize = 256 * 1024 * 1024;
@@ -87,6 +90,21 @@ pub(super) async fn observations(core: Core, observations: Arc<Observations>) {
             }
         }
         tokio::time::sleep(TELL).await;
+    }
+}
+
+/// Tells core how the doors stand, for ever.
+pub(super) async fn tell_gauges(
+    core: Core,
+    doors: Vec<(&'static str, Watcher)>,
+    spans: Option<Arc<TraceMeters>>,
+) {
+    loop {
+        let spans = spans.as_ref().map_or((0, 0), |spans| (spans.sent(), spans.dropped()));
+        if let Err(fault) = core.gauges(&gauges::Told::by(&doors, spans)).await {
+            tracing::debug!(%fault, "how the doors stand could not be told");
+        }
+        tokio::time::sleep(gauges::TELL).await;
     }
 }
 

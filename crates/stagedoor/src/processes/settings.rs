@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::certificates::Text;
 use crate::config::{Config, LogConfig};
 use crate::door::DoorSettings;
+use crate::gauges::TraceSettings;
 
 /// What the supervisor tells a process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -14,12 +15,14 @@ use crate::door::DoorSettings;
 pub(super) enum Told {
     /// Be the edge; the shop's listener, the console's and the line to core come along.
     Edge(Box<EdgeSettings>),
-    /// Be core; the line to the edge comes along.
+    /// Be core; the line to the edge comes along, and the operators' listener where there is one.
     Core(Box<CoreSettings>),
     /// Show these certificates from now on.
     Certificates(Vec<Text>),
     /// The other end is another process from now on; the line to it comes along.
     Line,
+    /// Take no more traffic from balancers: the end is near.
+    Drain,
     /// Finish what is under way, and end.
     Stop,
 }
@@ -40,6 +43,7 @@ pub(super) struct EdgeSettings {
     /// Ports of the house's own databases and mail server: nothing that the edge may reach.
     pub closed_ports: Vec<u16>,
     pub drain_ms: u64,
+    pub traces: Option<TraceSettings>,
 }
 
 /// What core knows: the configuration. It reads the files that its rooms need by itself.
@@ -49,6 +53,7 @@ pub(super) struct CoreSettings {
     pub base: PathBuf,
     /// Brings the database to this program's schema first.
     pub migrate: bool,
+    pub traces: Option<TraceSettings>,
 }
 
 /// The ports that the house's own servers listen on.

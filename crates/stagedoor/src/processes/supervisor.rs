@@ -24,6 +24,7 @@ use crate::certificates::Shown;
 use crate::command::serve::{announce, certificates, renew_at_hangup, told_to_stop};
 use crate::config::{Config, Loaded};
 use crate::door::DoorSettings;
+use crate::gauges::TraceSettings;
 use crate::out;
 
 /// How long a process may take to hear what it is told.
@@ -104,6 +105,7 @@ struct Supervisor {
     migrate: bool,
     shop: TcpListener,
     console: TcpListener,
+    observe: Option<TcpListener>,
     shown: Shown,
     /// As their files were when this program started: another configuration applies at restart.
     door: DoorSettings,
@@ -133,10 +135,15 @@ impl Supervisor {
         let (door, shown) = (DoorSettings::read(config, base)?, certificates(config, base)?);
         let (shop, console) =
             (listen(config.listen.public).await?, listen(config.listen.console).await?);
+        let observe = match config.observe.listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
         Ok(Self {
             migrate,
             shop,
             console,
+            observe,
             shown,
             door,
             edge,
@@ -160,7 +167,9 @@ impl Supervisor {
         }
         // A start that follows must not bring a newer program's schema.
         self.migrate = false;
-        announce(&self.loaded.config, self.shop.local_addr()?, self.console.local_addr()?);
+        let observe = self.observe.as_ref().map(TcpListener::local_addr).transpose()?;
+        let (shop, console) = (self.shop.local_addr()?, self.console.local_addr()?);
+        announce(&self.loaded.config, shop, console, observe);
         Ok(())
     }
 
@@ -227,6 +236,7 @@ impl Supervisor {
             certificates: self.shown.texts().to_vec(),
             closed_ports: closed_ports(config),
             drain_ms: config.listen.drain_ms,
+            traces: TraceSettings::read(&self.loaded)?,
         };
         let line = self.edge_end.take().context("the edge's end of the line is held already")?;
         let along = vec![self.shop.try_clone()?.into(), self.console.try_clone()?.into(), line];
@@ -236,10 +246,16 @@ impl Supervisor {
     async fn start_core(&mut self) -> anyhow::Result<()> {
         let mut config = self.loaded.config.clone();
         config.listen.console = self.console.local_addr()?;
-        let settings =
-            CoreSettings { config, base: self.loaded.base.clone(), migrate: self.migrate };
+        let settings = CoreSettings {
+            config,
+            base: self.loaded.base.clone(),
+            migrate: self.migrate,
+            traces: TraceSettings::read(&self.loaded)?,
+        };
         let line = self.core_end.take().context("core's end of the line is held already")?;
-        self.core.start(Told::Core(Box::new(settings)), vec![line], &self.loaded).await
+        let observe = self.observe.as_ref().map(TcpListener::try_clone).transpose()?;
+        let along = std::iter::once(line).chain(observe.map(Into::into)).collect();
+        self.core.start(Told::Core(Box::new(settings)), along, &self.loaded).await
     }
 
     async fn renew(&mut self) -> anyhow::Result<()> {
@@ -261,6 +277,10 @@ impl Supervisor {
     /// Ends both, who asks before who answers.
     async fn close(&mut self) {
         let drain = Duration::from_millis(self.loaded.config.listen.drain_ms);
+        if let Err(error) = self.core.tell(Told::Drain, vec![]).await {
+            tracing::debug!(error = %format!("{error:#}"), "core was not told of the end");
+        }
+        sleep(Duration::from_millis(self.loaded.config.observe.drain_notice_ms)).await;
         self.edge.close(drain.saturating_add(END)).await;
         self.core.close(END).await;
     }

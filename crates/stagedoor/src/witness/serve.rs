@@ -86,6 +86,7 @@ pub(crate) async fn serve(opening: Opening) -> anyhow::Result<Running> {
         upstream_tls: std::collections::HashMap::new(),
         forward_auth: None,
         sign_in_path: "/".to_owned(),
+        traced_ppm: 0,
         hub: Hub::new(Arc::clone(&clock), Snapshot::new(Arc::new(table), Arc::default())),
         clock,
         entropy,

@@ -175,8 +175,8 @@ impl Shop {
         let stdout = child.stdout.take().expect("its output");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
         let said: Value = serde_json::from_str(&line).expect("where it listens");
-        let at = |door: &str| said[door].as_str().expect("an address").to_owned();
-        Serving { child, door: at("door"), console: at("console") }
+        let at = |door: &str| said[door].as_str().unwrap_or_default().to_owned();
+        Serving { child, door: at("door"), console: at("console"), observe: at("observe") }
     }
 }
 
@@ -185,6 +185,8 @@ pub(crate) struct Serving {
     child: Child,
     pub door: String,
     pub console: String,
+    /// Where operators look; empty where that is not configured.
+    pub observe: String,
 }
 
 impl Serving {
@@ -210,6 +212,25 @@ impl Serving {
     /// The exit code of one that was told to stop.
     pub(crate) fn wait(mut self) -> Option<i32> {
         self.child.wait().expect("gone").code()
+    }
+
+    /// SIGTERM; it goes on until it has ended.
+    pub(crate) fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Asks the operators' listener; 0 where it does not answer.
+    pub(crate) fn look(&self, args: &[&str], path: &str) -> (u16, String) {
+        let output = Command::new("curl")
+            .args(["-sS", "--max-time", "20", "-w", "\n%{http_code}"])
+            .args(args)
+            .arg(format!("http://{}{path}", self.observe))
+            .output()
+            .expect("curl runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (body, status) = text.rsplit_once('\n').unwrap_or(("", "0"));
+        (status.parse().unwrap_or(0), body.to_owned())
     }
 
     pub(crate) fn id(&self) -> u32 {
