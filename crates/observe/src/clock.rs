@@ -66,9 +66,9 @@ const fn behind(before: Timestamp, theirs_us: i64, after: Timestamp) -> i64 {
 /// [`Error::Spine`].
 pub(crate) async fn database(spine: &Spine) -> Result<Option<i64>, Error> {
     let before = spine.clock().now();
-    let theirs = spine.db().clock_us().await?;
+    let theirs = spine.db().server_time().await?;
     let after = spine.clock().now();
-    Ok(theirs.map(|theirs| behind(before, theirs, after)))
+    Ok(theirs.map(|theirs| behind(before, theirs.micros(), after)))
 }
 
 /// Behind a server of network time.

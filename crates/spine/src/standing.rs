@@ -145,12 +145,6 @@ impl FromRow for Waiting {
 }
 
 impl Spine {
-    /// This node's name.
-    #[must_use]
-    pub fn node(&self) -> &str {
-        &self.0.node
-    }
-
     /// What this process did since its start.
     #[must_use]
     pub fn meters(&self) -> &Meters {

@@ -1,5 +1,5 @@
 //! What can be seen of a database from outside: its pools, how long callers waited for a connection,
-//! its own clock, and how large it is.
+//! and how large it is.
 
 use std::sync::Arc;
 
@@ -9,8 +9,6 @@ use tokio::time::Instant;
 use crate::db::{Backend, Db, Writers};
 use crate::{Error, Value};
 
-const POSTGRES_CLOCK: &str =
-    "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) AS micros";
 const SQLITE_BYTES: &str = "SELECT page_count * page_size AS bytes FROM pragma_page_count(), \
      pragma_page_size()";
 const POSTGRES_BYTES: &str = "SELECT pg_database_size(current_database()) AS bytes";
@@ -88,18 +86,6 @@ impl Db {
     #[must_use]
     pub fn waits(&self) -> (&Histogram, u64) {
         (&self.waits.0.0, self.waits.0.1.get())
-    }
-
-    /// The moment by the database's own clock, microseconds since 1970; none of SQLite, which has
-    /// the clock of this host.
-    ///
-    /// # Errors
-    /// [`Error`], as the database says.
-    pub async fn clock_us(&self) -> Result<Option<i64>, Error> {
-        match self.backend() {
-            Backend::Sqlite => Ok(None),
-            Backend::Postgres => self.number(POSTGRES_CLOCK, "micros").await.map(Some),
-        }
     }
 
     /// How many bytes the database takes.
