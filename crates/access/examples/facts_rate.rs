@@ -29,6 +29,7 @@ fn open(world: &World) -> Access {
         scopes: vec!["facts"],
         mode: Mode::Test,
         customers: None,
+        limit_store: None,
     })
     .expect("the room opens")
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use web::feed::{
     Access, Limit, PathRule, Per, Protocol, Route, RouteProblem, RouteTable, RouteTimeouts,
-    Upstream,
+    Sharing, Upstream, WithoutStore,
 };
 
 use crate::error::{ConfigProblem, Error};
@@ -112,6 +112,15 @@ pub struct LimitConfig {
     /// What one request costs. Default 1.
     #[serde(default = "one")]
     pub cost: u32,
+    /// Who counts, where several nodes serve: `node` (each alone), `leased` (together, off by 1 % at
+    /// most) or `strict` (together and exact, one question to Redis for each request). Without
+    /// `[redis]` each node counts alone. Default `leased`.
+    #[serde(default)]
+    pub share: Sharing,
+    /// While Redis does not answer: `local` (each node lets its part pass) or `refuse`. Default
+    /// `local`.
+    #[serde(default)]
+    pub without_store: WithoutStore,
 }
 
 const fn one() -> u32 {
@@ -454,6 +463,8 @@ impl LimitConfig {
             window_s: self.window_s,
             burst: self.burst,
             cost: self.cost,
+            share: self.share,
+            without_store: self.without_store,
         }
     }
 }

@@ -49,6 +49,7 @@
 mod applied;
 mod block;
 mod config;
+mod limit_store;
 mod edge_config;
 mod error;
 mod events;
@@ -66,6 +67,7 @@ mod tables;
 pub use applied::{Applied, Revision};
 pub use block::{Block, BlockEntry, BlockId, Blocked};
 pub use config::{AccessConfig, BlockConfig, FactsConfig, SeenConfig};
+pub use limit_store::{LimitStore, Standing};
 pub use edge_config::{EdgeConfig, LimitConfig, OwnConfig, RouteConfig, UpstreamConfig, Who};
 pub use error::{ConfigProblem, Error};
 pub use events::{

@@ -12,6 +12,7 @@ use crate::applied::revised;
 use crate::config::AccessConfig;
 use crate::error::Error;
 use crate::facts::Catalogue;
+use crate::limit_store::{LimitStore, Standing};
 use crate::service::{Mode, Touched};
 
 /// Finds the account behind the shop's own reference of a customer. `identity` implements it.
@@ -45,6 +46,8 @@ pub struct Parts {
     pub mode: Mode,
     /// Who knows the shop's references of customers; without it they are unknown persons.
     pub customers: Option<Arc<dyn Customers>>,
+    /// How the store of shared limits does; none: each node counts alone.
+    pub limit_store: Option<Arc<LimitStore>>,
 }
 
 /// The room. Clones share everything.
@@ -104,6 +107,12 @@ impl Access {
     #[must_use]
     pub fn kinds(&self) -> &Catalogue {
         &self.inner.catalogue
+    }
+
+    /// How the store does where limits are counted over all nodes; none where there is none.
+    #[must_use]
+    pub fn limit_store(&self) -> Option<Standing> {
+        self.inner.parts.limit_store.as_ref().map(|store| store.standing())
     }
 
     /// What this room puts into a cold edge's snapshot. Load it before the room's verbs are open.

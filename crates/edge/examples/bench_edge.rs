@@ -56,6 +56,7 @@ async fn main() -> Result<(), Failure> {
         hub,
         observations: Arc::new(Observations::new(1_000)),
         minter: None,
+        counter: None,
         core: axum::Router::new(),
         pages: None,
     })

@@ -58,6 +58,10 @@ pub struct Bounds {
     pub long_lived_max: usize,
     /// Different keys of the limits that are remembered.
     pub limit_keys_max: usize,
+    /// How long a request waits for the store in which several nodes count limits, in milliseconds;
+    /// then this node counts alone for a second.
+    #[schema(minimum = 1, maximum = 5_000)]
+    pub limit_wait_ms: u64,
     /// Verified session tokens that are remembered.
     pub tokens_max: usize,
     /// Session tokens being minted anew at once.
@@ -87,6 +91,7 @@ impl Default for Bounds {
             control_frames_max: 1_000,
             long_lived_max: 10_000,
             limit_keys_max: 200_000,
+            limit_wait_ms: 50,
             tokens_max: 50_000,
             mints_max: 1_024,
             observations_max: 10_000,
@@ -111,10 +116,11 @@ impl Bounds {
     /// # Errors
     /// [`Error::Config`] that names the key and the range.
     pub fn check(&self) -> Result<(), Error> {
-        let counts: [(&'static str, u64, u64, u64); 11] = [
+        let counts: [(&'static str, u64, u64, u64); 12] = [
             ("handshake_ms", self.handshake_ms, 100, 60_000),
             ("head_ms", self.head_ms, 100, 120_000),
             ("idle_ms", self.idle_ms, 100, 3_600_000),
+            ("limit_wait_ms", self.limit_wait_ms, 1, 5_000),
             ("write_idle_ms", self.write_idle_ms, 100, 3_600_000),
             // A stalled HTTP/2 stream is seen in steps of 16 KiB.
             ("write_min_bytes", self.write_min_bytes, 1, 16_384),

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use kernel::{Clock, Entropy, Secret};
-use web::feed::{Hub, Minter, Net, Observations};
+use web::feed::{Counter, Hub, Minter, Net, Observations};
 
 use crate::bounds::Bounds;
 use crate::error::{Error, Problem};
@@ -48,6 +48,8 @@ pub struct Config {
     pub observations: Arc<Observations>,
     /// Who makes new session tokens; none: an expired token is a session that is not known.
     pub minter: Option<Arc<dyn Minter>>,
+    /// What counts limits together with other nodes; none: this node counts alone.
+    pub counter: Option<Arc<dyn Counter>>,
     /// What answers our own paths; where it cannot, its answer has [`crate::CoreGone`] in its
     /// extensions.
     pub core: axum::Router,

@@ -34,6 +34,7 @@ pub mod head;
 pub mod hello;
 mod http2;
 pub mod identity;
+mod limited;
 pub mod limits;
 mod listener;
 mod long_lived;

@@ -1,56 +1,46 @@
 //! Limits by GCRA: one number per key, the theoretical arrival time (TAT), says all there is.
 //!
-//! Bounded: a full shard first forgets the keys that are back at rest, which loses nothing, and
-//! then the one of a few that is nearest to it.
-
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, PoisonError};
+//! [`Ledger`] counts what this node counts alone. What nodes count together goes over the
+//! [`Desk`], which asks the shared store and keeps what a node has taken ahead as a [`Lease`].
 
 use http::HeaderValue;
-use web::feed::Limit;
+use web::feed::{Limit, Sharing, WithoutStore};
 
-/// Shards: enough that two workers seldom meet.
-const SHARDS: usize = 64;
-/// Keys that are compared where one must go.
-const SAMPLE: usize = 8;
+mod desk;
+mod keys;
+mod lease;
+mod ledger;
 
-/// One limit, in the numbers that GCRA works with. Times in microseconds.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    /// The limit as configured.
-    pub limit: Limit,
+pub(crate) use desk::{Desk, Line, Said};
+pub use lease::{Lease, Step};
+pub use ledger::Ledger;
+
+/// The longest burst, so that every sum stays exact in a shared store that counts in doubles: about
+/// 31 years.
+const TOLERANCE_MAX_US: i64 = 1_000_000_000_000_000;
+
+/// The numbers of one limit. Times in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gcra {
     /// One request's share of the window, times its cost.
     increment_us: i64,
     /// How far the TAT may run ahead.
     tolerance_us: i64,
     /// One request of cost 1.
     emission_us: i64,
-    /// The number under which the rule's keys are kept; the same name is the same number.
-    pub(crate) number: u64,
-    /// `"name";q=100;w=60` for RateLimit-Policy.
-    pub policy: String,
-    /// `limit.name`, for observations.
-    pub observed: std::sync::Arc<str>,
 }
 
-impl Rule {
-    /// The rule of a limit.
+impl Gcra {
+    /// The numbers of a limit.
     #[must_use]
-    pub fn new(limit: Limit, number: u64) -> Self {
+    pub fn new(limit: &Limit) -> Self {
         let window_us = i64::from(limit.window_s).saturating_mul(1_000_000);
         let emission_us = (window_us / i64::from(limit.requests.max(1))).max(1);
-        let burst = if limit.burst == 0 { limit.requests } else { limit.burst };
-        let policy = format!("\"{}\";q={burst};w={}", limit.name, limit.window_s);
-        let observed = format!("limit.{}", limit.name).into();
+        let tolerance_us = emission_us.saturating_mul(i64::from(burst(limit)));
         Self {
             increment_us: emission_us.saturating_mul(i64::from(limit.cost)),
-            tolerance_us: emission_us.saturating_mul(i64::from(burst)),
+            tolerance_us: tolerance_us.min(TOLERANCE_MAX_US),
             emission_us,
-            number,
-            policy,
-            observed,
-            limit,
         }
     }
 
@@ -66,6 +56,58 @@ impl Rule {
         let left = self.tolerance_us.saturating_sub(used).max(0) / self.emission_us;
         let wait_us = if allowed { 0 } else { ahead.saturating_sub(self.tolerance_us) };
         (tat, Verdict { allowed, left, reset_us: used, wait_us })
+    }
+
+    /// One node's part where so many count and none hears of the others.
+    #[must_use]
+    fn part(self, nodes: u32) -> Self {
+        let times = |span: i64| span.saturating_mul(i64::from(nodes.max(1)));
+        Self {
+            // A burst smaller than the nodes are many lets each of them pass one.
+            increment_us: times(self.increment_us).min(self.tolerance_us),
+            tolerance_us: self.tolerance_us,
+            emission_us: times(self.emission_us).min(self.tolerance_us),
+        }
+    }
+}
+
+/// How many may come at once.
+fn burst(limit: &Limit) -> u32 {
+    if limit.burst == 0 { limit.requests } else { limit.burst }
+}
+
+/// One limit, ready to count.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// The limit as configured.
+    pub limit: Limit,
+    /// Its numbers.
+    pub gcra: Gcra,
+    /// The number under which the rule's keys are kept; the same name is the same number.
+    pub(crate) number: u64,
+    /// `"name";q=100;w=60` for RateLimit-Policy.
+    pub policy: String,
+    /// `limit.name`, for observations.
+    pub observed: std::sync::Arc<str>,
+}
+
+impl Rule {
+    /// The rule of a limit.
+    #[must_use]
+    pub fn new(limit: Limit, number: u64) -> Self {
+        let policy = format!("\"{}\";q={};w={}", limit.name, burst(&limit), limit.window_s);
+        let observed = format!("limit.{}", limit.name).into();
+        Self { gcra: Gcra::new(&limit), number, policy, observed, limit }
+    }
+
+    /// Whether all nodes count it together, where there is a store to do so.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.limit.share != Sharing::Node
+    }
+
+    /// Whether requests are refused while the store does not answer.
+    pub(crate) fn refuses_without_store(&self) -> bool {
+        self.limit.without_store == WithoutStore::Refuse
     }
 }
 
@@ -87,118 +129,6 @@ impl Verdict {
     #[must_use]
     pub fn retry_after_s(&self) -> u32 {
         u32::try_from(self.wait_us.saturating_add(999_999) / 1_000_000).unwrap_or(u32::MAX).max(1)
-    }
-}
-
-type Shard = Mutex<HashMap<u128, i64, Pass>>;
-
-/// The TATs of all keys.
-#[derive(Debug)]
-pub struct Ledger {
-    shards: Vec<Shard>,
-    shard_max: usize,
-    seeds: (RandomState, RandomState),
-    numbers: Mutex<HashMap<String, u64>>,
-}
-
-impl Ledger {
-    /// Room for about `keys_max` keys.
-    #[must_use]
-    pub fn new(keys_max: usize) -> Self {
-        Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            shard_max: (keys_max / SHARDS).max(SAMPLE),
-            seeds: (RandomState::new(), RandomState::new()),
-            numbers: Mutex::default(),
-        }
-    }
-
-    /// The rule of a limit; counts survive a change of the route table, by the limit's name.
-    #[must_use]
-    pub fn rule(&self, limit: &Limit) -> Rule {
-        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = u64::try_from(numbers.len()).unwrap_or(u64::MAX);
-        let number = *numbers.entry(limit.name.clone()).or_insert(next);
-        Rule::new(limit.clone(), number)
-    }
-
-    /// Counts one request of `who` under a rule.
-    pub fn count(&self, rule: &Rule, who: &[u8; 16], now_us: i64) -> Verdict {
-        // Two keyed hashes of 64 bits: nobody can choose a key that falls on another's.
-        let key = (rule.number, who);
-        let (high, low) = (self.seeds.0.hash_one(key), self.seeds.1.hash_one(key));
-        let key = u128::from(high) << 64 | u128::from(low);
-        let shard = usize::try_from(low >> 58).unwrap_or(0);
-        let Some(shard) = self.shards.get(shard) else { return rule.decide(0, now_us).1 };
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tat) = shard.get_mut(&key) {
-            let (next, verdict) = rule.decide(*tat, now_us);
-            *tat = next;
-            return verdict;
-        }
-        if shard.len() >= self.shard_max {
-            make_room(&mut shard, now_us);
-        }
-        let (tat, verdict) = rule.decide(0, now_us);
-        shard.insert(key, tat);
-        verdict
-    }
-
-    /// How many keys are remembered.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        let lens =
-            self.shards.iter().map(|s| s.lock().unwrap_or_else(PoisonError::into_inner).len());
-        lens.sum()
-    }
-
-    /// Whether none is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-fn make_room(shard: &mut HashMap<u128, i64, Pass>, now_us: i64) {
-    let before = shard.len();
-    shard.retain(|_, tat| *tat > now_us);
-    if shard.len() < before {
-        return;
-    }
-    let nearest = shard.iter().take(SAMPLE).min_by_key(|(_, tat)| **tat).map(|(key, _)| *key);
-    if let Some(key) = nearest {
-        shard.remove(&key);
-    }
-}
-
-/// Keys are hashes already.
-#[derive(Clone, Copy, Debug, Default)]
-struct Pass;
-
-impl BuildHasher for Pass {
-    type Hasher = PassHasher;
-
-    fn build_hasher(&self) -> PassHasher {
-        PassHasher(0)
-    }
-}
-
-#[derive(Debug)]
-struct PassHasher(u64);
-
-impl std::hash::Hasher for PassHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u128(&mut self, value: u128) {
-        self.0 = (value >> 64) as u64;
     }
 }
 
@@ -258,32 +188,17 @@ mod tests {
 
     use super::*;
 
-    fn limit(requests: u32, window_s: u32, burst: u32) -> Limit {
-        Limit { name: "l".to_owned(), per: Per::Client, requests, window_s, burst, cost: 1 }
-    }
-
-    #[test]
-    fn a_burst_then_the_rate() {
-        let ledger = Ledger::new(1_000);
-        let rule = ledger.rule(&limit(60, 60, 3));
-        let count = |now_s: i64| ledger.count(&rule, &[1; 16], now_s * 1_000_000);
-        assert_eq!((0..3).map(|_| count(100).left).collect::<Vec<_>>(), [2, 1, 0]);
-        let refused = count(100);
-        assert!(!refused.allowed);
-        assert_eq!(refused.retry_after_s(), 1);
-        assert!(count(101).allowed);
-        assert!(!count(101).allowed);
-        assert_eq!(count(200).left, 2);
-    }
-
-    #[test]
-    fn a_full_ledger_forgets_who_is_at_rest() {
-        let ledger = Ledger::new(SHARDS * SAMPLE);
-        let rule = ledger.rule(&limit(1, 1, 1));
-        for number in 0..20_000u128 {
-            ledger.count(&rule, &number.to_be_bytes(), i64::try_from(number).unwrap());
+    pub(super) fn limit(requests: u32, window_s: u32, burst: u32) -> Limit {
+        Limit {
+            name: "l".to_owned(),
+            per: Per::Client,
+            requests,
+            window_s,
+            burst,
+            cost: 1,
+            share: Sharing::Leased,
+            without_store: WithoutStore::Local,
         }
-        assert!(ledger.len() <= SHARDS * SAMPLE);
     }
 
     #[test]
@@ -307,7 +222,7 @@ mod tests {
             let begin = now;
             for gap in gaps {
                 now += gap;
-                let (next, verdict) = rule.decide(tat, now);
+                let (next, verdict) = rule.gcra.decide(tat, now);
                 tat = next;
                 passed += i64::from(verdict.allowed);
                 prop_assert!(passed <= i64::from(burst) + (now - begin) / 1_000_000);

@@ -68,6 +68,7 @@ impl Edge {
             clock: config.clock,
             entropy: config.entropy,
             minter: config.minter,
+            counter: config.counter,
             core: config.core,
             pages: config.pages,
             observations: config.observations,
@@ -77,6 +78,10 @@ impl Edge {
         }
         inner.background.spawn(Arc::clone(&inner).follow(feed));
         inner.background.spawn(Arc::clone(&inner).sweep());
+        if let Some(desk) = &inner.desk {
+            inner.background.spawn(Arc::clone(desk).serve(inner.stop.clone()));
+            inner.background.spawn(Arc::clone(desk).tend(inner.stop.clone()));
+        }
         inner.background.spawn(accept(Arc::clone(&inner), listener, acceptor));
         Ok(Running { local, inner })
     }

@@ -4,10 +4,10 @@
 //!    every header that only we may set or that belongs to one connection
 //! 2. [`Blocked`]: clients that the feed blocks
 //! 3. [`Routed`]: the path in its one form, the route, the size of the body
-//! 4. [`Limited`]: limits per client and per route
+//! 4. [`Limited`]: limits per client and per route; waits where other nodes count too
 //! 5. [`Awaited`]: whether this edge has seen the position that the caller carries
 //! 6. [`Known`]: whose session it is; an expired token is minted anew
-//! 7. [`LimitedWho`]: limits per session and per account
+//! 7. [`Limited`]: limits per session and per account
 //! 8. [`Admitted`]: whether the route is for them
 //! 9. [`Fresh`]: whether what we know is fresh enough for the route
 //! 10. [`Told`]: the signed identity headers
@@ -24,7 +24,7 @@ use futures_util::future::{BoxFuture, Either, Ready, ready};
 use http::HeaderName;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, ORIGIN, VIA};
 use tower::{Layer, Service, ServiceBuilder};
-use web::feed::{Access, Per, Standing};
+use web::feed::{Access, Standing};
 
 use crate::awaited::{self, Awaited};
 use crate::body::Pace;
@@ -32,9 +32,10 @@ use crate::exchange::{Answer, Exchange, SESSION_COOKIE, TOKEN_COOKIE, contains, 
 use crate::fields::{Fields, strip, strip_hop_by_hop};
 use crate::forwarded;
 use crate::head::{self, Flaw};
+use crate::limited::Limited;
 use crate::path;
 use crate::refused::Refused;
-use crate::routes::{Found, Rules};
+use crate::routes::Found;
 use crate::session::TokenFault;
 use crate::token::members;
 use crate::trace::{TRACEPARENT, TRACESTATE};
@@ -71,7 +72,7 @@ impl<C, S> Layer<S> for Step<C> {
 /// What the stack says: go on, or this answer.
 pub(crate) type Decision = Result<Box<Exchange>, Box<Answer>>;
 
-type Done = Ready<Result<Decision, Infallible>>;
+pub(crate) type Done = Ready<Result<Decision, Infallible>>;
 
 /// The end of the stack.
 #[derive(Clone, Copy)]
@@ -123,10 +124,10 @@ pub(crate) fn stack()
         .layer(step::<Facts>())
         .layer(step::<Blocked>())
         .layer(step::<Routed>())
-        .layer(step::<Limited>())
+        .layer(Limited(|rules| &rules.before))
         .layer(Awaited)
         .layer(Known)
-        .layer(step::<LimitedWho>())
+        .layer(Limited(|rules| &rules.after))
         .layer(step::<Admitted>())
         .layer(step::<Fresh>())
         .layer(step::<Told>())
@@ -333,70 +334,7 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Limits that need no session.
-struct Limited;
-
-impl Check for Limited {
-    fn check(exchange: &mut Exchange) -> Result<(), Refused> {
-        count(exchange, |rules| &rules.before)
-    }
-}
-
-/// Limits of the session and the account.
-struct LimitedWho;
-
-impl Check for LimitedWho {
-    fn check(exchange: &mut Exchange) -> Result<(), Refused> {
-        count(exchange, |rules| &rules.after)
-    }
-}
-
-fn count(
-    exchange: &mut Exchange,
-    which: fn(&Rules) -> &Vec<crate::limits::Rule>,
-) -> Result<(), Refused> {
-    let routes;
-    let found = exchange.found.clone();
-    let rules = match &found {
-        Found::Route(entry) => &entry.rules,
-        Found::Own => {
-            routes = exchange.edge.routes.load();
-            &routes.own_rules
-        }
-        Found::OtherMethod | Found::Nothing => return Ok(()),
-    };
-    if rules.policy.is_none() {
-        return Ok(());
-    }
-    exchange.notes.policy(rules.policy.as_ref());
-    for rule in which(rules) {
-        let session = exchange.session.as_deref();
-        let who = match (rule.limit.per, session) {
-            (Per::Route, _) => [0; 16],
-            (Per::Session, Some(session)) => *session.id.as_bytes(),
-            (Per::Account, Some(session)) => *session.account.as_bytes(),
-            (Per::Client | Per::Session | Per::Account, _) => client_key(exchange.client),
-        };
-        let verdict = exchange.edge.limits.count(rule, &who, exchange.now.micros());
-        exchange.notes.limit(rule, verdict);
-        if !verdict.allowed {
-            exchange.edge.observations.note(exchange.client, &rule.observed, exchange.now);
-            exchange.edge.meters.limited(&rule.limit.name);
-            return Err(Refused::limited(rule, verdict));
-        }
-    }
-    Ok(())
-}
-
-/// An IPv4 address, or the /64 of an IPv6 one, as 16 bytes.
-fn client_key(client: std::net::IpAddr) -> [u8; 16] {
-    match web::feed::Net::of_client(client).address() {
-        std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        std::net::IpAddr::V6(v6) => v6.octets(),
-    }
-}
-
-/// Whose session it is. The only step that may wait: for identity, when the token has expired.
+/// Whose session it is. Waits for identity when the token has expired.
 #[derive(Clone, Copy)]
 struct Known;
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::ClientFacts;
 use web::feed::{
-    Block, Blocks, Delta, Jwks, Minted, Minter, Net, Observations, Position, Revocations,
+    Block, Blocks, Counter, Delta, Jwks, Minted, Minter, Net, Observations, Position, Revocations,
     RouteTable, STALE_AFTER_S, Snapshot, Standing, Subscription, Update,
 };
 
@@ -23,18 +23,19 @@ use crate::bounds::Bounds;
 use crate::config::ForwardAuth;
 use crate::connections::Connections;
 use crate::head::Flaw;
-use crate::limits::Ledger;
+use crate::limits::{Desk, Ledger};
 use crate::long_lived::LongLived;
 use crate::meters::Meters;
 use crate::routes::{Compiled, Credentials};
 use crate::session::{Issuer, Keys, Session, TokenFault, Tokens, hash};
 
 /// Codes that are observed besides those of [`Flaw`] and of limits.
-const OBSERVED: [&str; 18] = [
+const OBSERVED: [&str; 19] = [
     "edge.blocked",
     "edge.forbidden",
     "edge.foreign_origin",
     "edge.http2_flood",
+    "edge.limit_unknown",
     "edge.loop",
     "edge.proxy_protocol",
     "edge.stale",
@@ -74,6 +75,8 @@ pub(crate) struct Inner {
     pub(crate) routes: ArcSwap<Compiled>,
     pub(crate) blocks: ArcSwap<Blocks>,
     pub(crate) limits: Ledger,
+    /// Where limits are counted together with other nodes; none: this node counts alone.
+    pub(crate) desk: Option<Arc<Desk>>,
     pub(crate) connections: Connections,
     pub(crate) long_lived: LongLived,
     pub(crate) meters: Meters,
@@ -111,6 +114,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) minter: Option<Arc<dyn Minter>>,
+    pub(crate) counter: Option<Arc<dyn Counter>>,
     pub(crate) core: axum::Router,
     pub(crate) pages: Option<axum::Router>,
     pub(crate) observations: Arc<Observations>,
@@ -132,6 +136,7 @@ impl Inner {
             routes: ArcSwap::from_pointee(Compiled::default()),
             blocks: ArcSwap::from_pointee(Blocks::default()),
             limits: Ledger::new(bounds.limit_keys_max),
+            desk: parts.counter.map(|counter| Arc::new(Desk::new(counter, &bounds))),
             connections: Connections::new(bounds.connections_max, bounds.client_connections_max),
             long_lived: LongLived::new(bounds.long_lived_max),
             meters: Meters::default(),

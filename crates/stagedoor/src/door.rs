@@ -9,7 +9,7 @@ use axum::Router;
 use edge::{Bounds, Certificates, Edge, Issuer, Listen, Running, Tls};
 use kernel::{Clock, Entropy, Secret};
 use serde::{Deserialize, Serialize};
-use web::feed::{Hub, Minter, Net, Observations, RouteTable, Snapshot};
+use web::feed::{Counter, Hub, Minter, Net, Observations, RouteTable, Snapshot};
 
 use crate::certificates::{self, UpstreamText};
 use crate::config::{Config, read_secret};
@@ -34,6 +34,8 @@ pub(crate) struct DoorSettings {
     upstream_tls: BTreeMap<String, UpstreamText>,
     forward_auth: Option<ForwardAuth>,
     traced_ppm: u32,
+    /// Whether core has a store in which several nodes count limits together.
+    pub counts_together: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,6 +71,7 @@ impl DoorSettings {
             upstream_tls: certificates::upstream_texts(config, base)?,
             forward_auth: forward_auth.transpose()?,
             traced_ppm: config.observe.traces.sampled_ppm(),
+            counts_together: !config.redis.is_none(),
         })
     }
 
@@ -92,12 +95,18 @@ pub(crate) struct Behind {
     pub pages: Router,
 }
 
+/// Whom the shop's door asks.
+pub(crate) struct Asks {
+    pub minter: Arc<dyn Minter>,
+    pub counter: Option<Arc<dyn Counter>>,
+}
+
 /// Opens the shop's door.
 pub(crate) async fn open_shop(
     settings: &DoorSettings,
     listen: Listen,
     shared: &Shared,
-    (behind, hub, minter): (Behind, Hub, Arc<dyn Minter>),
+    (behind, hub, asks): (Behind, Hub, Asks),
 ) -> anyhow::Result<Running> {
     let secret = |secret: &Handed| Secret::new(secret.expose().as_bytes().to_vec());
     let certificates = shared.certificates.clone();
@@ -122,7 +131,8 @@ pub(crate) async fn open_shop(
         entropy: Arc::clone(&shared.entropy),
         hub,
         observations: Arc::clone(&shared.observations),
-        minter: Some(minter),
+        minter: Some(asks.minter),
+        counter: asks.counter,
         core: behind.core,
         pages: Some(behind.pages),
     };
@@ -156,6 +166,7 @@ pub(crate) async fn open_console(
         hub: Hub::new(Arc::clone(&shared.clock), snapshot),
         observations: Arc::clone(&shared.observations),
         minter: None,
+        counter: None,
         core: behind.core,
         pages: Some(behind.pages),
     };

@@ -19,6 +19,7 @@ use watch::Watch;
 use web::feed::{Delta, Hub, Jwks, Publisher, PublisherId, Snapshot, Truth};
 use web::{App, BoxFuture, Caller, Callers, Csrf, Problem, Proven, Service, Site};
 
+use crate::counter::RedisCounter;
 use crate::config::{Config, Loaded, Mode};
 use crate::node::Node;
 use crate::rooms::rooms;
@@ -40,6 +41,8 @@ pub(crate) struct House {
     pub watch: Watch,
     pub observe: Observe,
     pub outbox: Outbox,
+    /// What counts limits over all nodes, where something does.
+    pub counter: Option<Arc<RedisCounter>>,
     pub node: Node,
 }
 
@@ -172,6 +175,10 @@ impl House {
             site: Arc::new(Site::shop(&config.shop.name, &config.shop.public_url)),
             config: config.identity.clone(),
         })?;
+        let counter = config.redis.server(&base)?.map(|server| {
+            let (prefix, node) = (config.redis.prefix.clone(), config.data.node.clone());
+            Arc::new(RedisCounter::new(server, vault.clone(), prefix, node))
+        });
         let access = Access::open(access::Parts {
             spine: spine.clone(),
             vault: vault.clone(),
@@ -184,6 +191,7 @@ impl House {
                 Mode::Test => access::Mode::Test,
             },
             customers: Some(Arc::new(ShopReferences(identity.clone()))),
+            limit_store: counter.as_ref().map(|counter| Arc::clone(counter.store())),
         })?;
         let watch = Watch::open(spine.clone(), vault.clone(), config.watch.clone())?;
         let observe = Observe::open(observe::Parts {
@@ -212,6 +220,7 @@ impl House {
             watch,
             observe,
             outbox,
+            counter,
             node,
         })
     }

@@ -5,6 +5,7 @@ mod certificates;
 mod cli;
 mod command;
 mod config;
+mod counter;
 mod demo;
 mod door;
 #[cfg(test)]
@@ -23,6 +24,8 @@ mod processes;
 mod redis;
 mod refused;
 mod rooms;
+#[cfg(test)]
+mod shared_limits;
 #[cfg(test)]
 mod simulation;
 mod tasks;

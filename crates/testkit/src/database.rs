@@ -19,7 +19,7 @@ pub fn postgres_url() -> String {
 }
 
 /// Whether nobody may leave a server out.
-fn is_ci() -> bool {
+pub(crate) fn is_ci() -> bool {
     #[expect(clippy::disallowed_methods, reason = "tests are told where they run")]
     let ci = std::env::var("CI");
     ci.is_ok()

@@ -19,6 +19,7 @@ mod erasure;
 mod log;
 mod proxy;
 mod race;
+mod redis;
 mod world;
 
 pub use attack::Copy;
@@ -26,6 +27,7 @@ pub use clock::{SeededEntropy, TestClock};
 pub use database::{postgres_url, with_postgres};
 pub use proxy::{Look, Proxy, Way};
 pub use race::race;
+pub use redis::Redis;
 pub use world::World;
 
 /// Runs an async test in a world on SQLite, and again in one on PostgreSQL. The first

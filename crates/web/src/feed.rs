@@ -24,12 +24,14 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::client::ClientFacts;
 
+mod counter;
 mod routes;
 mod truth;
 
+pub use counter::{Counter, Grant, Take, Taken};
 pub use routes::{
     Access, Limit, PathRule, Per, Protocol, Route, RouteProblem, RouteTable, RouteTimeouts,
-    Upstream,
+    Sharing, Upstream, WithoutStore,
 };
 pub use truth::{Reading, Truth};
 

@@ -196,6 +196,8 @@ fn every_mistake_names_its_key_and_the_mend() {
         requests: 0,
         burst: 5,
         cost: 6,
+        share: web::feed::Sharing::Leased,
+        without_store: web::feed::WithoutStore::Local,
         ..wrong.limit[0].clone()
     });
     wrong.route[0].hosts = vec!["shop.example".to_owned(); 65];

@@ -53,6 +53,7 @@ pub(crate) fn parts(world: &World, hub: &Hub) -> Parts {
         scopes: vec!["facts", "reports"],
         mode: Mode::Test,
         customers: None,
+        limit_store: None,
     }
 }
 

@@ -64,6 +64,7 @@ impl<'a> House<'a> {
             scopes: vec!["facts"],
             mode: Mode::Test,
             customers: None,
+            limit_store: None,
         })
         .expect("access");
         let config = WatchConfig { dry_run_days: 0, ..WatchConfig::default() };

@@ -26,7 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use web::ClientFacts;
 use web::feed::{
-    Hub, Jwk, Jwks, Minted, Minter, Observations, Publisher, PublisherId, RouteTable, Snapshot,
+    Counter, Hub, Jwk, Jwks, Minted, Minter, Observations, Publisher, PublisherId, RouteTable, Snapshot,
 };
 
 pub(crate) const HEADER_KEY: [u8; 32] = [9; 32];
@@ -120,6 +120,7 @@ pub(crate) struct Wish {
     pub(crate) proxy_protocol: Vec<&'static str>,
     pub(crate) upstream_tls: HashMap<String, UpstreamTls>,
     pub(crate) pages: Option<axum::Router>,
+    pub(crate) counter: Option<Arc<dyn Counter>>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests abort their own tasks")]
@@ -167,6 +168,7 @@ impl World {
             hub: hub.clone(),
             observations: Arc::clone(&observations),
             minter: Some(minter.clone()),
+            counter: wish.counter,
             core: core(),
             pages: wish.pages,
         })

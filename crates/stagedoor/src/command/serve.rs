@@ -13,11 +13,11 @@ use tokio::sync::Notify;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
-use web::feed::Observations;
+use web::feed::{Counter, Observations, Sharing};
 
 use crate::certificates::Shown;
 use crate::config::{Config, Loaded, LogConfig, LogFormat};
-use crate::door::{self, Behind, DoorSettings, Shared};
+use crate::door::{self, Asks, Behind, DoorSettings, Shared};
 use crate::gauges::{CONSOLE, Doors, Observing, SHOP, TraceSettings};
 use crate::house::House;
 use crate::nodes::Nodes;
@@ -96,6 +96,10 @@ pub(crate) fn promises_off(config: &Config) -> Vec<&'static str> {
     if !is_apart && config.data.keys_dir.is_none() {
         off.push("keys and data lie in one folder: whoever copies it has both");
     }
+    let strict = |limit: &access::LimitConfig| limit.share == Sharing::Strict;
+    if config.redis.is_none() && config.limit.iter().any(strict) {
+        off.push("limits marked strict count on each node alone: there is no [redis]");
+    }
     off
 }
 
@@ -124,8 +128,7 @@ impl Served {
             entropy: Arc::clone(&house.entropy),
             observations,
         };
-        let behind =
-            (behind_shop(&house)?, house.hub.clone(), Arc::new(house.identity.clone()) as _);
+        let behind = (behind_shop(&house)?, house.hub.clone(), asks(&house));
         let door = door::open_shop(&settings, Listen::At(config.listen.public), &shared, behind);
         let door = door.await?;
         let (listen, behind) = (Listen::At(config.listen.console), behind_console(&house)?);
@@ -173,6 +176,15 @@ pub(crate) async fn start_core(house: &Arc<House>) -> anyhow::Result<Core> {
     let observations = Arc::new(Observations::new(house.config.bounds.observations_max));
     let tasks = Tasks::start(house, &nodes, &observations)?;
     Ok(Core { nodes, tasks, observations })
+}
+
+/// Whom the shop's door asks.
+pub(crate) fn asks(house: &House) -> Asks {
+    let counter = house.counter.as_ref();
+    Asks {
+        minter: Arc::new(house.identity.clone()),
+        counter: counter.map(|counter| Arc::clone(counter) as Arc<dyn Counter>),
+    }
 }
 
 /// What answers behind the shop's door.

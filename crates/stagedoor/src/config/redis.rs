@@ -33,6 +33,11 @@ impl Default for RedisConfig {
 }
 
 impl RedisConfig {
+    /// Whether there is none.
+    pub(crate) const fn is_none(&self) -> bool {
+        self.url.is_none() && self.url_file.is_none()
+    }
+
     /// What is wrong, as far as the file alone tells: the key and the mend.
     pub(super) fn problem(&self) -> Option<(&'static str, &'static str)> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);

@@ -219,6 +219,8 @@ fn limit(name: &str, requests: u32) -> LimitConfig {
         window_s: 60,
         burst: 0,
         cost: 1,
+        share: web::feed::Sharing::Leased,
+        without_store: web::feed::WithoutStore::Local,
     }
 }
 

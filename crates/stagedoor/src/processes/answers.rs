@@ -26,11 +26,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
-use web::feed::{Hub, Minter, Observations, Observed, Subscription, Update};
+use web::feed::{Hub, Observations, Observed, Subscription, Take, Taken, Update};
 
 use super::calls::{CALL, CALLS_MAX, Call, Door, Mint};
 use super::line::Acceptor;
-use crate::door::Behind;
+use crate::door::{Asks, Behind};
 use crate::gauges::{Doors, Told};
 
 /// What the edge may say in one call besides a client's own body: the counts of many clients.
@@ -49,7 +49,7 @@ pub(super) struct Answers {
     pub shop: Behind,
     pub console: Behind,
     pub hub: Hub,
-    pub minter: Arc<dyn Minter>,
+    pub asks: Asks,
     pub observations: Arc<Observations>,
     pub doors: Doors,
     pub clock: Arc<dyn Clock>,
@@ -169,8 +169,15 @@ impl Answers {
                 None => StatusCode::BAD_REQUEST.into_response(),
             },
             Some(Call::Mint) => match told::<Mint>(request).await {
-                Some(Mint { cookie, facts }) => document(&self.minter.mint(&cookie, &facts).await),
+                Some(Mint { cookie, facts }) => {
+                    document(&self.asks.minter.mint(&cookie, &facts).await)
+                },
                 None => StatusCode::BAD_REQUEST.into_response(),
+            },
+            Some(Call::Count) => match (told::<Vec<Take>>(request).await, &self.asks.counter) {
+                (Some(takes), Some(counter)) => document(&counter.take(&takes).await),
+                (Some(_), None) => document(&None::<Taken>),
+                (None, _) => StatusCode::BAD_REQUEST.into_response(),
             },
         }
     }

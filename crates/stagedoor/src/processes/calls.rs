@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::Semaphore;
-use web::feed::{Minted, Minter, Observed};
+use web::feed::{Counter, Minted, Minter, Observed, Take, Taken};
 use web::{BoxFuture, ClientFacts};
 
 use super::line::Dialer;
@@ -56,6 +56,8 @@ pub(super) enum Call {
     Mint,
     /// To show how the doors stand.
     Gauges,
+    /// To count limits together with other nodes.
+    Count,
 }
 
 /// Which door a request came to.
@@ -246,6 +248,17 @@ impl Minter for Core {
                     None
                 }
             }
+        })
+    }
+}
+
+impl Counter for Core {
+    fn take<'a>(&'a self, takes: &'a [Take]) -> BoxFuture<'a, Option<Taken>> {
+        Box::pin(async move {
+            self.ask(&Call::Count, &takes).await.unwrap_or_else(|fault| {
+                tracing::debug!(%fault, "limits were not counted");
+                None
+            })
         })
     }
 }

@@ -17,7 +17,7 @@ use super::sandbox::{self, Needs};
 use super::settings::{CoreSettings, Told};
 use super::syscalls::Calls;
 use crate::command;
-use crate::command::serve::{Core, behind_console, behind_shop, start_core, start_log};
+use crate::command::serve::{Core, asks, behind_console, behind_shop, start_core, start_log};
 use crate::config::Loaded;
 use crate::gauges::{Doors, Observing, TraceSettings};
 use crate::house::House;
@@ -102,7 +102,7 @@ async fn serve(
         shop: behind_shop(&house)?,
         console: behind_console(&house)?,
         hub: house.hub.clone(),
-        minter: Arc::new(house.identity.clone()),
+        asks: asks(&house),
         observations,
         doors,
         clock: Arc::clone(&house.clock),

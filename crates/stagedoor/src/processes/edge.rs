@@ -23,7 +23,7 @@ use super::settings::{EdgeSettings, Told};
 use super::syscalls::Calls;
 use crate::certificates;
 use crate::command::serve::start_log;
-use crate::door::{self, Shared};
+use crate::door::{self, Asks, Shared};
 use crate::gauges::{CONSOLE, SHOP, TraceSettings};
 
 /// Runs until the supervisor says so, or is gone.
@@ -75,7 +75,9 @@ async fn serve(
             Course::Stop | Course::Gone => return Ok(()),
         },
     } {}
-    let behind = (core.behind(Door::Shop), hub, Arc::new(core.clone()) as _);
+    let counter = settings.door.counts_together.then(|| Arc::new(core.clone()) as _);
+    let asks = Asks { minter: Arc::new(core.clone()), counter };
+    let behind = (core.behind(Door::Shop), hub, asks);
     let shop = door::open_shop(&settings.door, Listen::On(shop), &shared, behind).await?;
     let behind = core.behind(Door::Console);
     let console = door::open_console(&settings.door, Listen::On(console), &shared, behind).await?;

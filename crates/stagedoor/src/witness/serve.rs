@@ -16,7 +16,7 @@ use edge::{Bounds, Certificates, Edge, Issuer, Running, Tls};
 use kernel::{Clock, Entropy};
 use merkle::witness::{AddCheckpoint, MAX_REQUEST_BYTES, Refusal};
 use tokio::sync::Semaphore;
-use web::feed::{Hub, Limit, Observations, Per, RouteTable, Snapshot};
+use web::feed::{Hub, Limit, Observations, Per, RouteTable, Sharing, Snapshot, WithoutStore};
 
 use super::{ADD_CHECKPOINT, Folder};
 
@@ -63,6 +63,8 @@ pub(crate) async fn serve(opening: Opening) -> anyhow::Result<Running> {
         window_s: 60,
         burst: 0,
         cost: 1,
+        share: Sharing::Node,
+        without_store: WithoutStore::Local,
     };
     let table = RouteTable {
         own_prefixes: vec!["/".to_owned()],
@@ -92,6 +94,7 @@ pub(crate) async fn serve(opening: Opening) -> anyhow::Result<Running> {
         entropy,
         observations: Arc::new(Observations::new(bounds.observations_max)),
         minter: None,
+        counter: None,
         core,
         pages: None,
     };

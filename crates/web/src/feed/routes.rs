@@ -139,6 +139,30 @@ pub enum Per {
     Route,
 }
 
+/// How a limit counts where several nodes serve. Without a shared store each node counts alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Sharing {
+    /// Each node alone: with four nodes, four times as many may pass.
+    Node,
+    /// All together; a node takes tokens ahead, and then decides by itself.
+    #[default]
+    Leased,
+    /// All together, and each request is asked for.
+    Strict,
+}
+
+/// What a shared limit does while the store does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WithoutStore {
+    /// Each node lets its part pass: the limit, divided by the nodes that counted last.
+    #[default]
+    Local,
+    /// Requests are refused.
+    Refuse,
+}
+
 /// One limit (GCRA): `requests` per `window_s`, of which `burst` may come at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -158,6 +182,12 @@ pub struct Limit {
     /// What one request costs (default 1).
     #[serde(default = "cost_default")]
     pub cost: u32,
+    /// Who counts it.
+    #[serde(default)]
+    pub share: Sharing,
+    /// What holds while the shared store does not answer.
+    #[serde(default)]
+    pub without_store: WithoutStore,
 }
 
 const fn cost_default() -> u32 {
