@@ -49,13 +49,13 @@
 mod applied;
 mod block;
 mod config;
-mod limit_store;
 mod edge_config;
 mod error;
 mod events;
 mod facts;
 mod follow;
 mod http;
+mod limit_store;
 mod moment;
 mod obey;
 mod plan;
@@ -67,7 +67,6 @@ mod tables;
 pub use applied::{Applied, Revision};
 pub use block::{Block, BlockEntry, BlockId, Blocked};
 pub use config::{AccessConfig, BlockConfig, FactsConfig, SeenConfig};
-pub use limit_store::{LimitStore, Standing};
 pub use edge_config::{EdgeConfig, LimitConfig, OwnConfig, RouteConfig, UpstreamConfig, Who};
 pub use error::{ConfigProblem, Error};
 pub use events::{
@@ -78,6 +77,7 @@ pub use events::{
 pub use facts::{AboutWhom, Batch, Catalogue, Fact, FieldSpec, FieldType, Fields, KindSpec, Taken};
 pub use follow::{Followed, News};
 pub use http::{FACTS_SCOPE, operator_routes, routes, shop_routes};
+pub use limit_store::{LimitStore, Standing};
 pub use plan::{Change, Diff, plan};
 pub use room::{Access, Customers, FeedPart, Parts};
 pub use seen::{Folded, Observer};

@@ -97,9 +97,7 @@ fn count(exchange: &mut Exchange, which: Which) -> Result<Option<Asking>, Refuse
         let desk = exchange.edge.desk.as_ref().filter(|_| rule.is_shared());
         let said = match desk {
             Some(desk) => desk.count(rule, &who),
-            None => {
-                Said::Verdict(exchange.edge.limits.count(rule, &who, exchange.now.micros()))
-            }
+            None => Said::Verdict(exchange.edge.limits.count(rule, &who, exchange.now.micros())),
         };
         match (said, desk) {
             (Said::Ask(line), Some(desk)) => {

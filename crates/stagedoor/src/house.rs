@@ -19,8 +19,8 @@ use watch::Watch;
 use web::feed::{Delta, Hub, Jwks, Publisher, PublisherId, Snapshot, Truth};
 use web::{App, BoxFuture, Caller, Callers, Csrf, Problem, Proven, Service, Site};
 
-use crate::counter::RedisCounter;
 use crate::config::{Config, Loaded, Mode};
+use crate::counter::RedisCounter;
 use crate::node::Node;
 use crate::rooms::rooms;
 

@@ -26,7 +26,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use web::ClientFacts;
 use web::feed::{
-    Counter, Hub, Jwk, Jwks, Minted, Minter, Observations, Publisher, PublisherId, RouteTable, Snapshot,
+    Counter, Hub, Jwk, Jwks, Minted, Minter, Observations, Publisher, PublisherId, RouteTable,
+    Snapshot,
 };
 
 pub(crate) const HEADER_KEY: [u8; 32] = [9; 32];

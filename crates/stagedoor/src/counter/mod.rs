@@ -148,7 +148,12 @@ impl Line {
     }
 
     /// Runs a script; loads it first where the server has forgotten it.
-    async fn run(&mut self, script: Script, keys: usize, words: &[String]) -> anyhow::Result<Reply> {
+    async fn run(
+        &mut self,
+        script: Script,
+        keys: usize,
+        words: &[String],
+    ) -> anyhow::Result<Reply> {
         for _ in 0..2 {
             let digest = match script {
                 Script::Take => self.take.clone(),

@@ -171,7 +171,7 @@ impl Answers {
             Some(Call::Mint) => match told::<Mint>(request).await {
                 Some(Mint { cookie, facts }) => {
                     document(&self.asks.minter.mint(&cookie, &facts).await)
-                },
+                }
                 None => StatusCode::BAD_REQUEST.into_response(),
             },
             Some(Call::Count) => match (told::<Vec<Take>>(request).await, &self.asks.counter) {

@@ -40,7 +40,8 @@ impl Installation {
     fn start(url: &str) -> Self {
         let inner = Nodes::three(url, edit);
         for node in &inner.nodes {
-            node.shop.edit("console = \"127.0.0.1:0", &format!("console = \"127.0.0.1:{}", free_port()));
+            node.shop
+                .edit("console = \"127.0.0.1:0", &format!("console = \"127.0.0.1:{}", free_port()));
             node.start();
         }
         let installation = Self { inner };
@@ -219,7 +220,8 @@ impl Operator {
         let token = format!("csrf={}", token.split('"').next().unwrap());
         let (email, password) = ("email=root@x.example", format!("password={PASSWORD}"));
         let fields = ["--data-urlencode", &token, "--data-urlencode", email];
-        operator.curl(&[&fields[..], &["--data-urlencode", &password]].concat(), "/console/sign-in");
+        operator
+            .curl(&[&fields[..], &["--data-urlencode", &password]].concat(), "/console/sign-in");
         operator
     }
 
@@ -263,9 +265,7 @@ fn what_one_node_commits_holds_at_all() {
         // who carries the position is not answered by what was true before
         let phone = bearer(&nodes.sign_in(0));
         let path = format!("/v1/sessions/{}", session_of(&nodes, &phone));
-        let (_, said) = nodes.curl(0, &["-i", "-X", "DELETE", "-H", &phone],
-            &path,
-        );
+        let (_, said) = nodes.curl(0, &["-i", "-X", "DELETE", "-H", &phone], &path);
         let position = said.lines().find(|line| line.starts_with("x-stagedoor-position: "));
         let position = position.unwrap_or_else(|| panic!("{said}")).trim();
         assert_eq!(nodes.status(1, &[&phone, position], "/orders"), 401);
@@ -356,9 +356,7 @@ fn cut_from_both_what_is_sensitive_closes_and_opens_again() {
         assert_eq!(nodes.status(1, &[&phone], "/checkout"), 502, "so do the other nodes");
         // what ends meanwhile is known as soon as one way is open again
         let keeper = bearer(&nodes.sign_in(0));
-        let all = nodes.curl(0, &["-X", "DELETE", "-H", &keeper],
-            "/v1/sessions",
-        );
+        let all = nodes.curl(0, &["-X", "DELETE", "-H", &keeper], "/v1/sessions");
         assert_eq!(all.0, 200);
         assert_eq!(nodes.status(2, &[&ended], "/orders"), 502, "it cannot know");
         nodes.node(2).postgres.mend();
@@ -397,7 +395,9 @@ fn what_a_stranger_says_on_redis_is_refused_and_counted() {
 fn a_leader_that_dies_or_sleeps_is_succeeded_and_forks_nothing() {
     with_three(|nodes| {
         let leader = |nodes: &Installation| {
-            (0..3).find(|number| nodes.row(*number)["leads"] == true && nodes.row(*number)["lives"] == true)
+            (0..3).find(|number| {
+                nodes.row(*number)["leads"] == true && nodes.row(*number)["lives"] == true
+            })
         };
         until("somebody leads", || leader(&nodes).is_some());
         let first = leader(&nodes).unwrap();

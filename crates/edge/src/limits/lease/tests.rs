@@ -14,7 +14,12 @@ struct Store {
 }
 
 impl Store {
-    fn take(&mut self, gcra: Gcra, now_us: i64, (least, most, back): (u32, u32, u32)) -> (u32, i64) {
+    fn take(
+        &mut self,
+        gcra: Gcra,
+        now_us: i64,
+        (least, most, back): (u32, u32, u32),
+    ) -> (u32, i64) {
         let tat = self.tat_us.max(now_us).min(now_us + gcra.tolerance_us);
         let tat = (tat - i64::from(back) * gcra.emission_us).max(now_us);
         let room = (now_us + gcra.tolerance_us - tat) / gcra.emission_us;
@@ -27,12 +32,26 @@ impl Store {
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    Request { node: usize },
+    Request {
+        node: usize,
+    },
     /// A question comes to the store.
-    Comes { node: usize, asked: Asked, least: u32, back: u32 },
+    Comes {
+        node: usize,
+        asked: Asked,
+        least: u32,
+        back: u32,
+    },
     /// An answer comes to the node.
-    Answered { node: usize, asked: Asked, tokens: u32, ahead_us: i64 },
-    Sweep { node: usize },
+    Answered {
+        node: usize,
+        asked: Asked,
+        tokens: u32,
+        ahead_us: i64,
+    },
+    Sweep {
+        node: usize,
+    },
 }
 
 struct World {
