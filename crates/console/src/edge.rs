@@ -1,13 +1,14 @@
 //! What is in force at the edge: routes, limits and upstreams, and who changed them when. Changes
 //! are made by `stagedoor config apply`, so that they are planned and told with their difference.
 
-use access::{EdgeConfig, LimitConfig, Revision, RouteConfig, UpstreamConfig, Who};
+use access::{EdgeConfig, LimitConfig, Revision, RouteConfig, Standing, UpstreamConfig, Who};
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use web::feed::{Sharing, WithoutStore};
 use web::{Operator, Page, Problem, Staff, html};
 
 use crate::desk::Desk;
@@ -81,10 +82,29 @@ impl LimitRow {
             burst => format!(", {} at once", told::grouped(burst)),
         };
         let (many, window) = (told::grouped(limit.requests), told::span(limit.window_s.into()));
+        let share = match (limit.share, limit.without_store) {
+            (Sharing::Node, _) => ", on each node",
+            (Sharing::Leased, WithoutStore::Local) => ", leased",
+            (Sharing::Leased, WithoutStore::Refuse) => ", leased, refused without Redis",
+            (Sharing::Strict, WithoutStore::Local) => ", strict",
+            (Sharing::Strict, WithoutStore::Refuse) => ", strict, refused without Redis",
+        };
         Self {
             name: limit.name.clone(),
-            text: format!("{many} in {window} per {}{burst}", word(&limit.per)),
+            text: format!("{many} in {window} per {}{burst}{share}", word(&limit.per)),
         }
+    }
+}
+
+/// Who counts the limits.
+fn counted_by(store: Option<Standing>) -> String {
+    match store {
+        None => "There is no Redis: each node counts alone.".to_owned(),
+        Some(Standing { answers: false, .. }) => {
+            "Redis does not answer: each node lets its part pass.".to_owned()
+        }
+        Some(Standing { nodes: 0 | 1, .. }) => "Redis answers: one node counts.".to_owned(),
+        Some(Standing { nodes, .. }) => format!("Redis answers: {nodes} nodes count together."),
     }
 }
 
@@ -141,6 +161,7 @@ struct RoutesPage {
     own_limits: String,
     routes: Vec<RouteRow>,
     limits: Vec<LimitRow>,
+    counted_by: String,
     upstreams: Vec<UpstreamRow>,
     revisions: Vec<RevisionRow>,
 }
@@ -165,6 +186,7 @@ async fn show(
         own_limits: own.limits.join(", "),
         routes: route.iter().map(RouteRow::of).collect(),
         limits: limit.iter().map(LimitRow::of).collect(),
+        counted_by: counted_by(console.access().limit_store()),
         upstreams: upstream.iter().map(UpstreamRow::of).collect(),
         revisions: revisions.iter().map(|r| RevisionRow::of(r, desk.sees())).collect(),
         desk,

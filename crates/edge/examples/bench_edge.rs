@@ -3,6 +3,7 @@
 //!
 //! `bench_edge <listen> <upstream> <plain|full> [tls]`; prints the session token, then `ready`.
 //! `bench_edge session`; prints what the check of a token seen before costs.
+//! `bench_edge limits`; prints what a limit costs that is counted out of a lease, or here alone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,10 +12,15 @@ use std::time::Duration;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use edge::limits::{Desk, Ledger, Said};
 use edge::session::{Keys, TokenFault, Tokens, verify};
 use edge::{Bounds, Certificates, Config, Edge, Issuer, Tls};
 use kernel::{AccountId, Clock as _, SessionId, SystemClock, SystemEntropy};
-use web::feed::{Hub, Jwk, Jwks, Observations, PublisherId, RouteTable, Snapshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use web::feed::{
+    Counter, Grant, Hub, Jwk, Jwks, Observations, PublisherId, RouteTable, Snapshot, Take, Taken,
+};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -23,6 +29,9 @@ async fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|word| word == "session") {
         return session();
+    }
+    if arguments.first().is_some_and(|word| word == "limits") {
+        return limits().await;
     }
     let [listen, upstream, mode, rest @ ..] = arguments.as_slice() else {
         return Err("bench_edge <listen> <upstream> <plain|full> [tls]".into());
@@ -102,6 +111,55 @@ fn session() -> Result<(), Failure> {
     }
     let seen_ns = start.elapsed().as_nanos() / u128::from(ROUNDS);
     say(&format!("session check: {fresh_ns} ns for a new token, {seen_ns} ns for one seen before"))
+}
+
+/// A store that grants whatever is asked.
+struct Generous;
+
+impl Counter for Generous {
+    fn take<'a>(&'a self, takes: &'a [Take]) -> web::BoxFuture<'a, Option<Taken>> {
+        Box::pin(async move {
+            let grants = takes.iter().map(|take| Grant { tokens: take.most, ahead_us: 0 });
+            Some(Taken { grants: grants.collect(), nodes: Some(1) })
+        })
+    }
+}
+
+async fn limits() -> Result<(), Failure> {
+    const ROUNDS: u32 = 5_000;
+    const AT_ONCE: u32 = 200;
+    let limit: web::feed::Limit = serde_json::from_value(serde_json::json!({
+        "name": "sale", "per": "route", "requests": 1_000_000, "window_s": 1,
+    }))?;
+    let ledger = Ledger::new(1_000);
+    let rule = ledger.rule(&limit);
+    let desk = Arc::new(Desk::new(Arc::new(Generous), &Bounds::default()));
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    tasks.spawn(Arc::clone(&desk).serve(stop.clone()));
+    if let Said::Ask(line) = desk.count(&rule, &[0; 16]) {
+        desk.ask(vec![line]).await.ok_or("the store answers")?;
+    }
+    let (mut leased, mut asked) = (Duration::ZERO, 0u32);
+    for _ in 0..ROUNDS {
+        let start = tokio::time::Instant::now();
+        for _ in 0..AT_ONCE {
+            asked += u32::from(matches!(desk.count(&rule, &[0; 16]), Said::Ask(_)));
+        }
+        leased += start.elapsed();
+        // The desk refills the lease between two bursts.
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let start = tokio::time::Instant::now();
+    for now_us in 0..ROUNDS * AT_ONCE {
+        ledger.count(&rule, &[0; 16], i64::from(now_us));
+    }
+    let alone = start.elapsed();
+    stop.cancel();
+    let all = ROUNDS * AT_ONCE;
+    let (leased_ns, alone_ns) = (leased.as_nanos() / all as u128, alone.as_nanos() / all as u128);
+    say(&format!("limit: {leased_ns} ns leased ({asked} of {all} had to ask), {alone_ns} ns alone"))
 }
 
 fn say(line: &str) -> Result<(), Failure> {

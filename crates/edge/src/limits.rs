@@ -11,8 +11,8 @@ mod keys;
 mod lease;
 mod ledger;
 
-pub(crate) use desk::{Desk, Line, Said};
-pub use lease::{Lease, Step};
+pub use desk::{Desk, Line, Said};
+pub use lease::{Asked, Lease, Spare, Step, Terms};
 pub use ledger::Ledger;
 
 /// The longest burst, so that every sum stays exact in a shared store that counts in doubles: about

@@ -384,3 +384,31 @@ fn text(reply: &Reply) -> String {
         other => panic!("{other:?}"),
     }
 }
+
+/// What one strict limit adds to a request: the measurement of docs/performance.md.
+#[test]
+#[ignore = "a measurement, for a calm machine"]
+fn what_a_strict_limit_adds() {
+    run(async |world| {
+        let limit = |share: &str| {
+            serde_json::json!([{
+                "name": share, "per": "client", "requests": 1_000_000, "window_s": 1, "share": share,
+            }])
+        };
+        let limits = serde_json::json!({
+            "node": limit("node"), "leased": limit("leased"), "strict": limit("strict"),
+        });
+        let Some(doors) = Doors::open(world, 1, limits).await else { return };
+        let mut client = Client::new(doors.at(0)).await;
+        for path in ["/node", "/leased", "/strict", "/node", "/leased", "/strict"] {
+            let mut took = Vec::new();
+            for _ in 0..5_000 {
+                let began = Instant::now();
+                assert_eq!(client.get(path).await.0, 200);
+                took.push(began.elapsed());
+            }
+            took.sort_unstable();
+            println!("{path}: p50 {:?}, p99 {:?}", took[2_500], took[4_950]);
+        }
+    });
+}

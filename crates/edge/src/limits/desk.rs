@@ -36,7 +36,7 @@ const BACK_AT_ONCE: usize = 128;
 
 /// What the desk says to one request.
 #[derive(Debug)]
-pub(crate) enum Said {
+pub enum Said {
     /// This.
     Verdict(Verdict),
     /// The store must be asked this.
@@ -47,7 +47,7 @@ pub(crate) enum Said {
 
 /// One line of an order.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub struct Line {
     take: Take,
     key: u128,
     terms: Terms,
@@ -84,7 +84,8 @@ struct Watched {
 }
 
 /// The desk.
-pub(crate) struct Desk {
+#[expect(missing_debug_implementations, reason = "who counts has none")]
+pub struct Desk {
     counter: Arc<dyn Counter>,
     leases: Keys<Lease>,
     orders: mpsc::Sender<Order>,
@@ -101,7 +102,8 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// A desk at which nobody has asked yet.
-    pub(crate) fn new(counter: Arc<dyn Counter>, bounds: &Bounds) -> Self {
+    #[must_use]
+    pub fn new(counter: Arc<dyn Counter>, bounds: &Bounds) -> Self {
         let (orders, waiting) = mpsc::channel(ORDERS_WAITING);
         Self {
             counter,
@@ -125,7 +127,8 @@ impl Desk {
     }
 
     /// Counts one request of `who`, as far as that needs no waiting.
-    pub(crate) fn count(&self, rule: &Rule, who: &[u8; 16]) -> Said {
+    #[must_use]
+    pub fn count(&self, rule: &Rule, who: &[u8; 16]) -> Said {
         let now_us = self.now_us();
         let terms = Terms::new(rule, self.nodes());
         let key = self.leases.key(rule.number, who);
@@ -163,7 +166,7 @@ impl Desk {
 
     /// Asks the store, for one request; the verdicts in the order of the lines. None where it does
     /// not answer in time.
-    pub(crate) async fn ask(&self, lines: Vec<Line>) -> Option<Vec<Verdict>> {
+    pub async fn ask(&self, lines: Vec<Line>) -> Option<Vec<Verdict>> {
         let (done, verdicts) = oneshot::channel();
         self.orders.try_send(Order { lines, done: Some(done) }).ok()?;
         let answer = timeout(self.wait, verdicts).await;
@@ -180,7 +183,7 @@ impl Desk {
     }
 
     /// Asks for what waits, until the edge stops.
-    pub(crate) async fn serve(self: Arc<Self>, stop: CancellationToken) {
+    pub async fn serve(self: Arc<Self>, stop: CancellationToken) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut waiting) = waiting else { return };
         let mut orders = Vec::with_capacity(ORDERS_AT_ONCE);
@@ -246,7 +249,7 @@ impl Desk {
     }
 
     /// Gives back what lies unused, and hears whether the store answers, until the edge stops.
-    pub(crate) async fn tend(self: Arc<Self>, stop: CancellationToken) {
+    pub async fn tend(self: Arc<Self>, stop: CancellationToken) {
         let mut sweep = tokio::time::interval(SWEEP);
         let mut beat = tokio::time::interval(BEAT);
         loop {

@@ -48,6 +48,8 @@ fn needs(loaded: &Loaded) -> Needs {
         config.root.passphrase_file.clone(),
         mail.smtp_password_file.as_ref().map(PathBuf::from),
         mail.smtp_ca_file.as_ref().map(PathBuf::from),
+        config.redis.url_file.clone(),
+        config.redis.ca_file.clone(),
     ];
     let witnesses = config.witness.iter().filter_map(|witness| witness.ca_file.clone());
     let siem = config.siem.iter();

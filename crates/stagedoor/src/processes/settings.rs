@@ -1,6 +1,6 @@
 //! What each process is told when it starts, and later: the whole of what it may know.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,7 @@ pub(super) struct EdgeSettings {
     pub log: LogConfig,
     pub door: DoorSettings,
     pub certificates: Vec<Text>,
-    /// Ports of the house's own databases and mail server: nothing that the edge may reach.
+    /// Ports of the house's own databases, Redis and mail server: nothing that the edge may reach.
     pub closed_ports: Vec<u16>,
     pub drain_ms: u64,
     pub traces: Option<TraceSettings>,
@@ -57,7 +57,7 @@ pub(super) struct CoreSettings {
 }
 
 /// The ports that the house's own servers listen on.
-pub(super) fn closed_ports(config: &Config) -> Vec<u16> {
+pub(super) fn closed_ports(config: &Config, base: &Path) -> Vec<u16> {
     let urls = [&config.data.database_url, &config.data.keys_database_url];
     let mut ports: Vec<u16> = urls.into_iter().flatten().filter_map(|url| port_of(url)).collect();
     if let Ok(Some(server)) = config.redis.server(base) {

@@ -234,7 +234,7 @@ impl Supervisor {
             log: config.log.clone(),
             door: self.door.clone(),
             certificates: self.shown.texts().to_vec(),
-            closed_ports: closed_ports(config),
+            closed_ports: closed_ports(config, &self.loaded.base),
             drain_ms: config.listen.drain_ms,
             traces: TraceSettings::read(&self.loaded)?,
         };

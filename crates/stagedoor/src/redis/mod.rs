@@ -73,6 +73,11 @@ impl Server {
         Ok(Self { host, port, tls, user, password, database })
     }
 
+    /// The port that it listens on.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Opens a connection, in bounded time.
     pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
         let opened = tokio::time::timeout(CONNECT_MAX, self.open()).await;

@@ -30,6 +30,7 @@ mod processes;
 mod program;
 mod refresh_killed;
 mod sequencer_killed;
+mod shared_limits;
 mod siem;
 mod storm;
 mod story;
