@@ -169,6 +169,7 @@ async fn door(
         issuer: Issuer { issuer: "https://shop.example".into(), audience: "shop".into() },
         header_keys: HashMap::new(),
         forward_auth: None,
+        traced_ppm: 0,
         sign_in_path: "/auth/sign-in".into(),
         clock,
         entropy: Arc::new(SystemEntropy),

@@ -143,6 +143,7 @@ async fn open(observed: &Arc<Observed>, listen: Listen) -> anyhow::Result<Runnin
         hub: Hub::new(Arc::clone(&house.clock), snapshot),
         observations: Arc::new(Observations::new(bounds.observations_max)),
         minter: None,
+        counter: None,
         core,
         pages: None,
     };
