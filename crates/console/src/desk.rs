@@ -10,6 +10,7 @@ const ALL: &[(&str, &str)] = &[
     ("Alerts", "/console/alerts"),
     ("Rules", "/console/rules"),
     ("Routes", "/console/routes"),
+    ("Nodes", "/console/nodes"),
     ("Audit", "/console/audit"),
 ];
 const HELPING: &[(&str, &str)] = &[
@@ -22,6 +23,7 @@ const HELPING: &[(&str, &str)] = &[
     ("Rules", "/console/rules"),
     ("Routes", "/console/routes"),
     ("Keys", "/console/keys"),
+    ("Nodes", "/console/nodes"),
     ("Audit", "/console/audit"),
 ];
 

@@ -44,6 +44,7 @@ mod desk;
 mod edge;
 mod event;
 mod events;
+mod nodes;
 mod notice;
 mod overview;
 mod pulse;
@@ -76,6 +77,7 @@ pub fn routes(console: Console) -> OpenApiRouter {
         .merge(audit::routes())
         .merge(edge::routes())
         .merge(service::routes())
+        .merge(nodes::routes())
         .with_state(console)
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use access::Access;
 use identity::Identity;
 use kernel::{AccountId, Ctx, SessionId};
+use observe::Observe;
 use spine::{About, EventSpec, Spine, Subject, transact};
 use tokio::sync::{Mutex, Semaphore};
 use watch::Watch;
@@ -24,6 +25,8 @@ pub struct Parts {
     pub watch: Watch,
     /// Blocks, keys, routes.
     pub access: Access,
+    /// Disk, clock and sinks of this node.
+    pub observe: Observe,
     /// Every room's events, for words; the shop's own kinds come from `access`.
     pub catalogue: Vec<EventSpec>,
 }
@@ -39,6 +42,7 @@ struct Inner {
     identity: Identity,
     watch: Watch,
     access: Access,
+    observe: Observe,
     catalogue: BTreeMap<&'static str, EventSpec>,
     /// One check of the log at a time.
     checking: Semaphore,
@@ -59,7 +63,7 @@ impl Console {
     /// Puts the rooms together.
     #[must_use]
     pub fn open(parts: Parts) -> Self {
-        let Parts { spine, identity, watch, access, catalogue } = parts;
+        let Parts { spine, identity, watch, access, observe, catalogue } = parts;
         let own = crate::EVENTS.iter().copied();
         let catalogue = catalogue.into_iter().chain(own).map(|spec| (spec.kind, spec)).collect();
         let (checking, last_check) = (Semaphore::new(1), Mutex::new(None));
@@ -69,6 +73,7 @@ impl Console {
                 identity,
                 watch,
                 access,
+                observe,
                 catalogue,
                 checking,
                 last_check,
@@ -90,6 +95,10 @@ impl Console {
 
     pub(crate) fn access(&self) -> &Access {
         &self.inner.access
+    }
+
+    pub(crate) fn observe(&self) -> &Observe {
+        &self.inner.observe
     }
 
     pub(crate) fn checking(&self) -> &Semaphore {

@@ -63,6 +63,7 @@ impl House {
             identity: self.identity.clone(),
             access: self.access.clone(),
             watch: self.watch.clone(),
+            observe: self.observe.clone(),
             catalogue: rooms()?.events(),
         });
         let routes: Vec<OpenApiRouter> = vec![

@@ -85,7 +85,7 @@ async fn next(
 
 /// Resolves once the session is over, or its account's roles are others. Looking does not count as
 /// use, so that an open page does not keep a session alive.
-pub(super) async fn session_over(
+pub(crate) async fn session_over(
     console: Console,
     ctx: Ctx,
     (account, session): (AccountId, SessionId),

@@ -4,6 +4,8 @@ mod http;
 mod live;
 mod proof;
 
+pub(crate) use live::session_over;
+
 use kernel::{AccountId, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};

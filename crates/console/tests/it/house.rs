@@ -12,6 +12,7 @@ use identity::{
     PasswordConfig, SignIn, SignUp, StaffRole, VerifyEmail,
 };
 use kernel::{AccountId, Actor, Clock, Ctx, Entropy, Secret};
+use observe::{Observe, ObserveConfig};
 use spine::{EventFilter, EventSpec, Recorded};
 use testkit::World;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ pub(crate) const URL: &str = "https://console.test";
 pub(crate) const COOKIE: &str = "__Host-stagedoor_console";
 
 pub(crate) const ROOMS: &[spine::Room] =
-    &[identity::ROOM, access::ROOM, watch::ROOM, console::ROOM];
+    &[identity::ROOM, access::ROOM, watch::ROOM, observe::ROOM, console::ROOM];
 
 fn catalogue() -> Vec<EventSpec> {
     spine::Rooms::new(ROOMS).expect("rooms").events()
@@ -69,7 +70,19 @@ impl<'a> House<'a> {
         .expect("access");
         let config = WatchConfig { dry_run_days: 0, ..WatchConfig::default() };
         let watch = Watch::open(world.spine.clone(), world.vault.clone(), config).expect("watch");
+        let observe = Observe::open(observe::Parts {
+            spine: world.spine.clone(),
+            config: ObserveConfig::default(),
+            siem: Vec::new(),
+            catalogue: catalogue(),
+            log_name: "shop.test/log".to_owned(),
+            version: "0",
+            base: std::env::temp_dir(),
+            data: std::env::temp_dir(),
+        })
+        .expect("observe");
         let console = Console::open(console::Parts {
+            observe,
             spine: world.spine.clone(),
             identity: identity.clone(),
             watch: watch.clone(),

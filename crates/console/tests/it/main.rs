@@ -12,4 +12,5 @@ mod audit;
 mod doors;
 mod events;
 mod house;
+mod nodes;
 mod proof;

@@ -262,8 +262,49 @@ async fn look_inside(loaded: Loaded, findings: &mut Vec<Finding>) {
     findings.push(right("vault"));
     findings.extend(look_at_keyholder(&house, &data).await);
     look_at_log(&house, findings).await;
+    look_at_host(&house, findings).await;
     house.spine.close().await;
     house.vault.close().await;
+}
+
+/// The disk, the clock, the operators' listener and the systems outside.
+async fn look_at_host(house: &House, findings: &mut Vec<Finding>) {
+    let (disk, clock, sinks) = ("disk", "clock", "systems outside");
+    if let Err(error) = house.observe.look().await {
+        findings.push(fault(disk, format!("{:#}", anyhow::Error::from(error))));
+    }
+    let found = |what, wrong: Option<String>| match wrong {
+        Some(wrong) => warning(what, wrong),
+        None => right(what),
+    };
+    findings.push(found(disk, house.observe.disk().warning()));
+    findings.push(found(clock, house.observe.clock().warning()));
+    let observe = &house.config.observe;
+    if observe.listen.is_some_and(|listen| !listen.ip().is_loopback()) {
+        let more = if observe.token_file.is_some() { "" } else { ", or set observe.token_file" };
+        findings.push(warning(
+            "operators' listener",
+            format!(
+                "observe.listen is reached from other hosts, and speaks plain HTTP: listen on \
+                 127.0.0.1{more}"
+            ),
+        ));
+    }
+    let lags = match house.spine.standing().await {
+        Ok(standing) => house.observe.lags(standing.size).await,
+        Err(error) => Err(error.into()),
+    };
+    match lags {
+        Ok(lags) => {
+            let behind = lags.iter().filter(|(_, lag)| *lag > SINK_BEHIND);
+            let behind: Vec<String> =
+                behind.map(|(name, lag)| format!("{name} has not heard of {lag} events")).collect();
+            let mend = (!behind.is_empty())
+                .then(|| format!("{}: look for `sink` in the program's log", behind.join(", ")));
+            findings.push(found(sinks, mend));
+        }
+        Err(error) => findings.push(fault(sinks, format!("{:#}", anyhow::Error::from(error)))),
+    }
 }
 
 async fn look_at_log(house: &House, findings: &mut Vec<Finding>) {
@@ -319,6 +360,9 @@ async fn look_at_log(house: &House, findings: &mut Vec<Finding>) {
 }
 
 const ROUTES: &str = "routes in force are the file's";
+/// How many events a system outside may lag before it is warned of.
+const SINK_BEHIND: i64 = 1_000;
+
 const READABLE: &str = "events can be opened";
 
 /// Whether a consumer had to go past events that it could not open.

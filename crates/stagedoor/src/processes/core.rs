@@ -33,6 +33,10 @@ pub(super) fn run(
     supervisor: Supervisor,
 ) -> anyhow::Result<()> {
     let loaded = Loaded { config: settings.config, base: settings.base };
+    for folder in sink_folders(&loaded) {
+        // Inside the sandbox only folders that are there can be written; what fails is told there.
+        let _ = std::fs::create_dir_all(folder);
+    }
     let off = sandbox::enter(&needs(&loaded))?;
     let traces = settings.traces.as_ref();
     let (spans, exporter) = traces.map(TraceSettings::open).transpose()?.unzip();
@@ -57,13 +61,11 @@ fn needs(loaded: &Loaded) -> Needs {
     let scrape = config.observe.token_file.clone();
     let named = named.into_iter().flatten().chain(witnesses).chain(siem).chain(scrape);
     let named = named.map(|file| loaded.base.join(file));
-    let told = config.siem.iter().filter_map(|sink| sink.file.as_ref()?.parent());
-    let told = told.map(|folder| loaded.base.join(folder));
     // The databases' libraries ask for randomness, and for the name of this user.
     let asked = ["/dev/urandom", "/etc/passwd", "/proc/self"].map(PathBuf::from);
     Needs {
         reads: sandbox::name_look_up().into_iter().chain(asked).chain(named).collect(),
-        writes: [places.data, places.keys].into_iter().chain(told).collect(),
+        writes: [places.data, places.keys].into_iter().chain(sink_folders(loaded)).collect(),
         closed_ports: None,
         calls: Calls::Core,
     }
@@ -78,6 +80,12 @@ async fn wait_for_node(house: &House) -> anyhow::Result<()> {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     Ok(())
+}
+
+/// The folders of files that systems outside read.
+fn sink_folders(loaded: &Loaded) -> impl Iterator<Item = PathBuf> {
+    let files = loaded.config.siem.iter().filter_map(|sink| sink.file.as_ref()?.parent());
+    files.map(|folder| loaded.base.join(folder))
 }
 
 async fn serve(

@@ -308,6 +308,7 @@ async fn console(demo: &Demo, browser: &mut Browser) {
         ("console-audit", "/console/audit"),
         ("console-keys", "/console/keys"),
         ("console-routes", "/console/routes"),
+        ("console-nodes", "/console/nodes"),
     ] {
         browser.go(&demo.at("console", path)).await;
         browser.until(&format!("location.pathname.startsWith('{path}')")).await;

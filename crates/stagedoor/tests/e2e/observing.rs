@@ -97,6 +97,40 @@ fn a_full_disk_is_not_ready() {
     assert_eq!(serving.stop(), Some(0));
 }
 
+#[test]
+fn separate_processes_are_seen_as_one() {
+    let shop = observed("drain_notice_ms = 2000");
+    let sink = "[[siem]]\nname = \"file\"\nto = \"file\"\nfile = \"out/siem.jsonl\"";
+    shop.edit("[shop]", &format!("{sink}\n\n[processes]\nseparate = true\n\n[shop]"));
+    shop.customer("ada@x.example");
+    let serving = shop.serve();
+    until("it is not ready", || (serving.look(&[], "/readyz").0 == 200).then_some(()));
+    serving.sign_in(&shop, "ada@x.example");
+    assert_eq!(serving.curl(&shop, &[], "/").0, 502, "nobody listens behind it");
+    for line in [
+        "stagedoor_sign_ins_total{outcome=\"succeeded\"} 1",
+        "stagedoor_refusals_total{door=\"shop\",code=\"edge.upstream_gone\"} 1",
+        "stagedoor_database_up 1",
+        "stagedoor_siem_lag_leaves{sink=\"file\"} 0",
+    ] {
+        until(line, || serving.look(&[], "/metrics").1.contains(line).then_some(()));
+    }
+    let (_, page) = serving.look(&[], "/metrics");
+    for process in ["core", "edge"] {
+        let line = format!("process_resident_memory_bytes{{process=\"{process}\"}} ");
+        assert!(page.contains(&line), "{line} in {page}");
+    }
+    let told = std::fs::read_to_string(shop.path().join("out/siem.jsonl")).unwrap();
+    assert!(told.contains("identity.login_succeeded"));
+    serving.terminate();
+    until("it stays ready", || {
+        let (status, text) = serving.look(&[], "/readyz");
+        (status == 503 && text.contains("\"running\"")).then_some(())
+    });
+    assert_eq!(serving.curl(&shop, &[], "/auth/sign-in").0, 200, "the door is still open");
+    assert_eq!(serving.stop(), Some(0));
+}
+
 /// A real Prometheus that scrapes one program each second.
 struct Prometheus {
     child: Child,
