@@ -42,11 +42,6 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// Where it listens.
-    pub(crate) const fn port(&self) -> u16 {
-        self.port
-    }
-
     /// Reads `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS; `ca_pem` are
     /// the roots to believe instead of the public ones.
     pub(crate) fn parse(url: &str, ca_pem: Option<&[u8]>) -> anyhow::Result<Self> {
