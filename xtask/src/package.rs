@@ -18,6 +18,10 @@ const EXPOSURE_MAX_TENTHS: u32 = 30;
 /// What stands where in the package, from the workspace's root.
 const FILES: &[(&str, &str)] = &[
     ("package/systemd/stagedoor.service", "usr/lib/systemd/system/stagedoor.service"),
+    (
+        "package/systemd/stagedoor-keyholder.service",
+        "usr/lib/systemd/system/stagedoor-keyholder.service",
+    ),
     ("package/systemd/sysusers.conf", "usr/lib/sysusers.d/stagedoor.conf"),
     ("docs/stagedoor.toml", "usr/share/doc/stagedoor/examples/stagedoor.toml"),
     ("README.md", "usr/share/doc/stagedoor/README.md"),

@@ -129,6 +129,9 @@ pub(crate) struct Init {
     /// must be empty. Without it they stand in SQLite, in the folder.
     #[arg(long)]
     pub database: Option<String>,
+    /// Another PostgreSQL database for the wrapped keys. Without it they stand in SQLite.
+    #[arg(long)]
+    pub keys_database: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ use vault::{Caller, Door, Home, Minute, Opens, Purpose, Root, Where};
 use crate::config::{self, Loaded, RootKind};
 use crate::events::KeysOpened;
 use crate::house::{House, Nature, sqlite_url};
+use crate::processes::users;
 
 /// Minutes that are told in one round.
 const MINUTES_MAX: usize = 200;
@@ -69,9 +70,14 @@ impl Loaded {
         let socket = settings.socket.as_ref();
         let socket = socket.context("keyholder.socket is missing: the path of its socket")?;
         let dir = self.keyholder_dir();
-        let own = || std::fs::metadata(&dir).map(|facts| facts.uid());
-        let uid = settings.core_uid.map_or_else(own, Ok);
-        let uid = uid.with_context(|| format!("{} cannot be looked at", dir.display()))?;
+        let named = [&settings.core_user, &self.config.processes.core_user];
+        let uid = match named.into_iter().find(|name| !name.is_empty()) {
+            Some(name) => users::find(name)?.uid,
+            None => {
+                let facts = std::fs::metadata(&dir);
+                facts.with_context(|| format!("{} cannot be looked at", dir.display()))?.uid()
+            }
+        };
         Ok(Door {
             socket: self.base.join(socket),
             callers: vec![Caller { uid, purposes: Purpose::ALL.to_vec() }],
@@ -110,5 +116,76 @@ impl House {
         }
         tx.commit().await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel::{AccountId, Entropy};
+    use spine::Subject;
+    use testkit::{SeededEntropy, TestClock};
+    use tokio::task::JoinSet;
+    use vault::Keyholder;
+
+    use super::*;
+    use crate::demo::{demo_config, make_house};
+
+    /// A house whose keyholder is behind a socket, with a clock that the test moves.
+    async fn house(
+        dir: &tempfile::TempDir,
+        clock: &Arc<TestClock>,
+        served: &mut JoinSet<()>,
+    ) -> House {
+        let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 8443));
+        let mut config = demo_config(nowhere, nowhere, "http://127.0.0.1:3000", None);
+        config.header_key.clear();
+        config.upstream.iter_mut().for_each(|upstream| upstream.header_key = None);
+        config.keyholder.socket = Some(PathBuf::from("run/socket"));
+        config.keyholder.dir = Some(PathBuf::from("kh"));
+        let loaded = Loaded { config: config.clone(), base: dir.path().to_owned() };
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(7));
+        let home = loaded.keyholder_home().unwrap();
+        let keyholder = Keyholder::make(&home, Arc::clone(&entropy)).await.unwrap();
+        let door = loaded.keyholder_door(Arc::clone(clock) as Arc<dyn Clock>).unwrap();
+        served.spawn(async move {
+            vault::serve(keyholder, door, || (), std::future::pending()).await.unwrap();
+        });
+        let nature = Nature { clock: Arc::clone(clock) as Arc<dyn Clock>, entropy };
+        make_house(config, dir.path().to_owned(), nature).await.unwrap()
+    }
+
+    async fn told(house: &House) -> Vec<KeysOpened> {
+        house.spine.sequence().await.unwrap();
+        let kind = Some(KeysOpened::SPEC.kind.to_owned());
+        let filter = spine::EventFilter { kind, limit: 200, ..spine::EventFilter::default() };
+        let told = house.spine.events(&filter).await.unwrap();
+        told.iter().map(|event| event.parse().unwrap()).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_log_is_told_of_each_minute_once() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(TestClock::default()));
+        let mut served = JoinSet::new();
+        let house = house(&dir, &clock, &mut served).await;
+        let person = Subject::Account(AccountId::from_bytes([7; 16]));
+        house.vault.create(person).await.unwrap();
+        house.vault.forget(person);
+        house.vault.resolve(&[person]).await.unwrap();
+        clock.advance(Duration::from_secs(61));
+        while house.vault.minutes(0).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        house.tell_opens().await.unwrap();
+        let first = told(&house).await;
+        let [first] = first.as_slice() else { panic!("{first:?}") };
+        assert_eq!((first.opened, first.refused, first.node.as_str()), (1, 0, "node-1"));
+        assert!(first.kinds["made"] > 0 && first.kinds["purposes"] >= 7, "{first:?}");
+        let counts = std::fs::read_to_string(dir.path().join("kh/opens.log")).unwrap();
+        assert_eq!(counts.lines().count(), 1);
+        assert_eq!(first.line.len(), 64);
+        // again, and after a restart of core: once is enough
+        house.tell_opens().await.unwrap();
+        assert_eq!(told(&house).await.len(), 1);
+        house.close().await.unwrap();
     }
 }

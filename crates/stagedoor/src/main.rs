@@ -39,6 +39,9 @@ fn main() -> ExitCode {
     if let cli::Command::Process { kind } = cli.command {
         return processes::run(kind);
     }
+    if let cli::Command::Keyholder(cli::KeyholderCommand::Serve) = cli.command {
+        return processes::keyholder::run(&cli.config);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

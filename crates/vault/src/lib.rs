@@ -9,6 +9,10 @@
 //! folder) → the tenant's key of each epoch → subject keys (one for each person and day) and
 //! purpose keys (field, pseudonym, blind, mac, session, access, checkpoint), in the key database.
 //!
+//! Root, epoch and tenant keys are the [`Keyholder`]'s: in this process, or in one of its own
+//! behind a socket ([`serve`], [`Where::Socket`]), which is asked to make, open and re-wrap the
+//! keys below. It sees no database: each question brings the wrapped rows along.
+//!
 //! # Promises
 //! - **V1** the only cipher is AES-256-GCM through aws-lc-rs, with 96 random bits as nonce; a key
 //!   seals at most 2^32 values;
@@ -25,7 +29,12 @@
 //! - **V8** rotation never makes anything unreadable: old versions open what they sealed, and a
 //!   signing key is published before its first use and after its last;
 //! - **V9** a crash between any two steps leaves a vault that opens, and work that goes on when it
-//!   is asked for again.
+//!   is asked for again;
+//! - **V10** with the keyholder behind a socket, this process never has a root, epoch or tenant key;
+//!   the keyholder answers its callers only, what they may have, and no more than [`Opens`] allows;
+//!   a question that is not whole changes nothing;
+//! - **V11** what passes the socket is counted by caller and minute, in a file of the keyholder's
+//!   own, and each line holds the digest of the one before.
 //!
 //! # Tables
 //! A database of its own, outside the data's backups: `key_vault`, `key_epoch`, `key_subject`,
@@ -35,13 +44,16 @@
 //! The vault cannot emit: it is below the rooms. The binary emits, from what these return:
 //! `vault.key_rotated` ([`Rotated`], [`Tended::rotated`]), `vault.key_ended` ([`Tended::ended`]),
 //! `vault.epoch_rotated` ([`EpochRotated`]), `vault.subject_shredded` ([`Receipt`]),
-//! `vault.days_retired` (the count).
+//! `vault.days_retired` (the count), `vault.keys_opened` ([`Minute`]).
 //!
 //! # Threats
 //! Covered: a stolen dump or backup of the data, of the key database, or of both (nothing opens
 //! without folder and root); a stolen folder (nothing opens without the root); values copied
 //! between rows, columns, persons or tenants; a restored old backup; a crash at any step; two
 //! processes that do the same.
+//! A process that was taken over, where the keyholder is behind a socket: it can use what is in its
+//! memory and open others at the budget's pace, which is told; it cannot take root, epoch or tenant
+//! keys away with it, and it can do nothing once it is out.
 //! Not covered: root on the host while the house is open (it reads the memory); whoever has a copy
 //! of the keyholder folder *and* the root key from before an epoch rotation (never back the folder
 //! up for longer than an epoch); copies that flash disks and copying file systems keep of

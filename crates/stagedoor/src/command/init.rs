@@ -112,6 +112,10 @@ fn render(init: &Init) -> String {
                  # database_url = \"postgres://stagedoor@db.internal/stagedoor\""
             .to_owned(),
     };
+    let database = match &init.keys_database {
+        Some(url) => format!("{database}\nkeys_database_url = {}", quoted(url)),
+        None => database,
+    };
     let dir = init.dir.display().to_string();
     include_str!("../../assets/stagedoor.toml")
         .replace("{name}", &quoted(&init.name))

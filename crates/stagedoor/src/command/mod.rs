@@ -19,7 +19,7 @@ mod witness;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command, DatabaseCommand, Owners};
+use crate::cli::{Cli, Command, DatabaseCommand, KeyholderCommand, Owners};
 use crate::config::{Loaded, load, load_for_keyholder};
 use crate::demo;
 use crate::house::House;
@@ -42,8 +42,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor => return doctor::run(file).await,
         Command::Audit(command) => return audit::run(file, command).await,
         Command::Key(command) => key::run(&House::open(act(file)?).await?, command).await?,
-        Command::Keyholder(command) => {
-            keyholder::run(&load_for_keyholder(file)?, command).await?;
+        Command::Keyholder(KeyholderCommand::Init) => {
+            keyholder::init(&load_for_keyholder(file)?).await?;
         }
         Command::Node(command) => node::run(&House::open(act(file)?).await?, command).await?,
         Command::User(command) => user::run(&House::open(act(file)?).await?, command).await?,
@@ -52,7 +52,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Siem(command) => siem::run(&House::open(act(file)?).await?, command).await?,
         // Ended before the runtime began.
-        Command::Process { .. } => {}
+        Command::Process { .. } | Command::Keyholder(KeyholderCommand::Serve) => {}
         Command::Witness(command) => witness::run(command).await?,
         Command::Docs(command) => docs::run(&command).await?,
     }

@@ -161,8 +161,9 @@ pub(crate) struct KeyholderConfig {
     /// The folder of root key and epoch keys, its user's only. Default `data.keys_dir`.
     #[schema(value_type = Option<String>)]
     pub dir: Option<PathBuf>,
-    /// The user id of the program that asks; nobody else is answered. Default: whose `dir` is.
-    pub core_uid: Option<u32>,
+    /// The user of the program that asks, by name or number; nobody else is answered. Default:
+    /// `processes.core_user`, or whose `dir` is.
+    pub core_user: String,
     /// Persons' keys that may be opened each second. Default 100, for 100,000 accounts.
     pub opens_per_s: u32,
     /// Persons' keys that may be opened at once after a rest, 512 or more. Default 6000.
@@ -177,7 +178,7 @@ impl Default for KeyholderConfig {
         Self {
             socket: None,
             dir: None,
-            core_uid: None,
+            core_user: String::new(),
             opens_per_s: 100,
             opens_burst: 6_000,
             wait_ms: 30_000,

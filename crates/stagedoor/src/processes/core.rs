@@ -48,8 +48,10 @@ pub(super) fn run(
 fn needs(loaded: &Loaded) -> Needs {
     let (config, places) = (&loaded.config, loaded.places());
     let mail = &config.identity.mail;
+    // A keyholder of its own reads the passphrase, and core cannot.
+    let opens_root = config.keyholder.socket.is_none();
     let named = [
-        config.root.passphrase_file.clone(),
+        config.root.passphrase_file.clone().filter(|_| opens_root),
         mail.smtp_password_file.as_ref().map(PathBuf::from),
         mail.smtp_ca_file.as_ref().map(PathBuf::from),
         config.redis.url_file.clone(),

@@ -6,6 +6,7 @@
 //! - [`settings`] is what each is told, [`handover`] how
 //! - [`edge`] and [`core`] are the processes; [`line`], [`calls`], [`answers`] and [`follow`] the
 //!   way between the two
+//! - [`keyholder`] is a process too, but nobody's child: whoever starts core cannot reach into it
 //! - [`sandbox`] and [`syscalls`] are what each gives away
 
 mod answers;
@@ -15,6 +16,7 @@ mod core;
 mod edge;
 mod follow;
 mod handover;
+pub(crate) mod keyholder;
 mod line;
 mod log;
 mod sandbox;

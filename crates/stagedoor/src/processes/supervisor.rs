@@ -43,8 +43,10 @@ const LOOK: Duration = Duration::from_secs(60);
 
 /// What these processes do not promise (docs/modes.md), apart from what the kernel lacks.
 pub(crate) fn promises_off(config: &Config) -> Vec<String> {
-    let mut off =
-        vec!["the root key lives in core's process: who takes over core has it".to_owned()];
+    let mut off = Vec::new();
+    if config.keyholder.socket.is_none() {
+        off.push("the root key lives in core's process: who takes over core has it".to_owned());
+    }
     let users: Vec<&str> = Kind::ALL.iter().map(|kind| kind.user(&config.processes)).collect();
     if !users::is_root() {
         off.push(

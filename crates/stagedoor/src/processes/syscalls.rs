@@ -21,6 +21,8 @@ pub(super) enum Calls {
     Edge,
     /// Of a process that also keeps files and databases.
     Core,
+    /// Of a process that keeps files and answers at a local socket: it reaches no network.
+    Keyholder,
 }
 
 /// Memory, threads, time, and bytes through what is open already.
@@ -145,6 +147,9 @@ const FILES_X86: &[i64] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const FILES_X86: &[i64] = &[];
 
+/// A socket of its own.
+const LISTENING: &[i64] = &[libc::SYS_listen];
+
 /// One argument under a mask: its place, the mask, and what must be left.
 type Argument = (u8, u64, u64);
 /// A call with what its arguments must be: any of the rows, each whole.
@@ -223,6 +228,17 @@ fn core() -> Vec<Limited> {
     calls
 }
 
+fn keyholder() -> Vec<Limited> {
+    let executable = number(libc::PROT_EXEC);
+    let mut calls = vec![
+        (libc::SYS_socket, vec![vec![(0, ALL, number(libc::AF_UNIX))]]),
+        (libc::SYS_mmap, vec![vec![(2, executable, 0)]]),
+        (libc::SYS_mprotect, vec![vec![(2, executable, 0)]]),
+    ];
+    calls.extend(limited());
+    calls
+}
+
 /// Forbids everything else, for this thread and all that it starts.
 pub(super) fn restrict(calls: Calls) -> anyhow::Result<()> {
     anyhow::ensure!(IS_KNOWN, "the calls of this machine are not known");
@@ -235,6 +251,7 @@ fn program(calls: Calls) -> anyhow::Result<BpfProgram> {
     let (open, limited): (&[&[i64]], Vec<Limited>) = match calls {
         Calls::Edge => (&[COMMON, COMMON_X86], edge()),
         Calls::Core => (&[COMMON, COMMON_X86, FILES, FILES_X86], core()),
+        Calls::Keyholder => (&[COMMON, COMMON_X86, FILES, FILES_X86, LISTENING], keyholder()),
     };
     for call in open.iter().copied().flatten() {
         rules.insert(*call, Vec::new());
@@ -262,14 +279,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_programs_can_be_made() {
-        for calls in [Calls::Edge, Calls::Core] {
+    fn each_program_can_be_made() {
+        for calls in [Calls::Edge, Calls::Core, Calls::Keyholder] {
             assert!(program(calls).unwrap().len() > 100, "{calls:?}");
         }
     }
 
     #[test]
-    fn neither_list_has_what_makes_processes_or_reads_others() {
+    fn no_list_has_what_makes_processes_or_reads_others() {
         let bad = [
             libc::SYS_execve,
             libc::SYS_execveat,
@@ -284,7 +301,7 @@ mod tests {
             libc::SYS_io_uring_setup,
             libc::SYS_unshare,
         ];
-        for list in [COMMON, COMMON_X86, FILES, FILES_X86] {
+        for list in [COMMON, COMMON_X86, FILES, FILES_X86, LISTENING] {
             assert!(list.iter().all(|call| !bad.contains(call)));
         }
     }

@@ -29,6 +29,7 @@ mod observing;
 mod processes;
 mod program;
 mod refresh_killed;
+mod roles;
 mod sequencer_killed;
 mod shared_limits;
 mod siem;

@@ -104,3 +104,41 @@ fn a_server_that_is_gone_is_found_again() {
         assert_eq!(numbers(db).await, [1, 2, 3, 4]);
     });
 }
+
+#[test]
+fn a_statement_that_nobody_waits_for_ends_at_the_server() {
+    testkit::with_postgres(|url| {
+        let options = Options { answer_timeout: Duration::from_millis(300), ..Options::new(url) };
+        runtime().block_on(async {
+            let db = Db::open(&options).await.unwrap();
+            let watcher = Db::open(&Options::new(url)).await.unwrap();
+            const SLEEP: &str = "SELECT CAST(pg_sleep(20) AS TEXT) AS slept";
+            const ASLEEP: &str = "SELECT COUNT(*) AS count FROM pg_stat_activity \
+                 WHERE state = 'active' AND query LIKE 'SELECT CAST(pg_sleep%' \
+                 AND datname = current_database()";
+            refused_in_time(db.read().await.unwrap().rows(SLEEP, args![])).await;
+            let mut tx = db.begin().await.unwrap();
+            refused_in_time(tx.rows(SLEEP, args![])).await;
+            drop(tx);
+            let start = Instant::now();
+            loop {
+                let mut reader = watcher.read().await.unwrap();
+                let rows = reader.rows(ASLEEP, args![]).await.unwrap();
+                if rows[0].int("count").unwrap() == 0 {
+                    break;
+                }
+                assert!(start.elapsed() < BOUND, "the server sleeps on");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            // A migration takes as long as it takes.
+            let slow: &[store::Migration] = &[store::Migration {
+                version: 1,
+                name: "test/0001_slow",
+                text: "CREATE TABLE slow (id BIGINT); SELECT pg_sleep(1)",
+            }];
+            store::migrate(&db, slow, kernel::Timestamp::default()).await.unwrap();
+            db.close().await;
+            watcher.close().await;
+        });
+    });
+}

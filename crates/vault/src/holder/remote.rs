@@ -78,6 +78,10 @@ impl Remote {
         if let Some(stream) = self.idle(Vec::pop) {
             match self.exchange(stream, &frame).await {
                 Ok(answer) => return Ok(answer),
+                // Who waited once does not wait twice.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    return Err(self.away(error));
+                }
                 Err(error) => {
                     tracing::debug!(%error, "the keyholder is asked again");
                     self.idle(Vec::clear);

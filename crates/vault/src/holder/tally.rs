@@ -91,11 +91,13 @@ impl Refused {
 
     /// Of an error that was answered.
     pub(crate) const fn of(error: &Error) -> Self {
-        match error {
-            Error::OpensLimited { .. } => Self::Limit,
-            Error::Forged | Error::EpochGone { .. } | Error::RootRefused => Self::Key,
-            _ => Self::Request,
+        if matches!(error, Error::OpensLimited { .. }) {
+            return Self::Limit;
         }
+        if matches!(error, Error::Forged | Error::EpochGone { .. } | Error::RootRefused) {
+            return Self::Key;
+        }
+        Self::Request
     }
 }
 
