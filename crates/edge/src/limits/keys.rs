@@ -55,7 +55,7 @@ impl<V: Rests> Keys<V> {
 
     /// Works with the value of a key, a new one where there is none yet.
     pub(super) fn with<T>(&self, key: u128, now_us: i64, work: impl FnOnce(&mut V) -> T) -> T {
-        let at = usize::try_from(key as u64 >> 58).unwrap_or(0);
+        let at = usize::try_from((key & u128::from(u64::MAX)) >> 58).unwrap_or(0);
         let Some(shard) = self.shards.get(at) else { return work(&mut V::default()) };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = shard.get_mut(&key) {
