@@ -59,7 +59,7 @@ impl Identity {
     }
 
     /// Notes and publishes that one session ended.
-    async fn tell_session(
+    pub(crate) async fn tell_session(
         &self,
         tx: &mut Tx,
         ctx: &Ctx,

@@ -91,6 +91,10 @@ spine::events! {
     SessionsEnded = "sessions_ended" {
         plain { reason: EndReason, count: u64 } sealed { } retain_days = 730, ocsf = 3002
     }
+    /// After a restore, sessions and open links of every account ended.
+    EverythingEnded = "everything_ended" {
+        plain { sessions: u64, links: u64 } sealed { } retain_days = 2555, ocsf = 3002
+    }
     /// A reset of the password was asked for; `known` tells whether a mail went out.
     ResetRequested = "reset_requested" {
         plain { known: bool } sealed { email: String } retain_days = 365, ocsf = 3001

@@ -61,6 +61,7 @@ mod password;
 mod recovery;
 mod refresh;
 mod response;
+mod restored;
 mod room;
 mod sealed;
 mod session;
@@ -92,6 +93,7 @@ pub use password::{
 };
 pub use recovery::{ForgotPassword, ResetPassword};
 pub use refresh::AppTokens;
+pub use restored::{Ended, Standing};
 pub use room::{Identity, Parts};
 pub use session::{
     Claims, Client, EndReason, LiveSession, Opened, Renewed, SESSION_COOKIE, SessionCallers,
@@ -127,6 +129,7 @@ pub const ROOM: spine::Room = spine::Room {
         mail::STATEMENTS,
         password::store::STATEMENTS,
         refresh::store::STATEMENTS,
+        restored::STATEMENTS,
         session::store::STATEMENTS,
         ticket::STATEMENTS,
     ],

@@ -118,9 +118,9 @@ fn of_store(error: &store::Error) -> Refused {
         store::Error::Broken(_)
         | store::Error::Column { .. }
         | store::Error::Rows { .. }
-        | store::Error::Migration(_) => {
-            Refused::new(Kind::Broken, "spine.broken", error.to_string())
-        }
+        | store::Error::Migration(_)
+        | store::Error::Copy(_)
+        | store::Error::File(_) => Refused::new(Kind::Broken, "spine.broken", error.to_string()),
     }
 }
 

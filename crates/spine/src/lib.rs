@@ -39,6 +39,7 @@ mod events;
 mod keys;
 mod leaf;
 mod log;
+mod moment;
 mod node;
 mod nodes;
 mod obey;
@@ -67,15 +68,17 @@ pub use events::{
     UnreadableEventsPassed,
 };
 pub use log::{EventFilter, EventProof};
+pub use moment::Moment;
 pub use nodes::{NodeClaim, NodeEntry, Queues, SILENT_AFTER};
 pub use obey::{Asked, Obedience, Obeys};
 pub use response::{ActionKind, Meets, ResponseRequested};
 pub use room::{Room, Rooms};
-pub use schema::check_schema;
+pub use schema::{Newer, check_schema, check_schema_under};
 pub use sealer::{BoxFuture, CheckpointSigner, Place, SealError, Sealer, Subject};
 pub use sequencer::run_sequencer;
 pub use spine_parts::{Parts, Read, Spine};
 pub use standing::{Meters, Standing};
+pub use store::copy;
 pub use store::{
     Db, FromRow, Migration, Row, Sql, Statement, StatementKind, Value, args, multi_row, sql,
 };
@@ -107,6 +110,7 @@ pub const ROOM: Room = Room {
         tx::STATEMENTS,
         sequencer::STATEMENTS,
         log::STATEMENTS,
+        moment::STATEMENTS,
         consumer::STATEMENTS,
         node::STATEMENTS,
         nodes::STATEMENTS,

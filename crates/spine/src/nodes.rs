@@ -24,6 +24,7 @@ sql! {
          RETURNING node";
     upkeep LEAVE in spine_node = "DELETE FROM spine_node WHERE node = $1 AND run = $2";
     upkeep RETIRE in spine_node = "DELETE FROM spine_node WHERE seen_at < $1";
+    upkeep FORGET in spine_node = "DELETE FROM spine_node WHERE seen_at >= 0";
     read NODES =
         "SELECT n.node, n.run, n.program, n.schema_version, n.config, n.started_at, n.seen_at, \
          n.report, CASE WHEN h.lease_until >= $1 THEN 1 ELSE 0 END AS leads FROM spine_node n \
@@ -165,6 +166,16 @@ impl Spine {
     pub async fn retire_nodes(&self) -> Result<(), Error> {
         let mut upkeep = self.upkeep().await?;
         upkeep.run(&RETIRE, args![self.0.clock.now().minus(KEEP)]).await?;
+        upkeep.commit().await
+    }
+
+    /// Takes every row away: after a restore they are of nodes that were.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn forget_nodes(&self) -> Result<(), Error> {
+        let mut upkeep = self.upkeep().await?;
+        upkeep.run(&FORGET, Vec::new()).await?;
         upkeep.commit().await
     }
 

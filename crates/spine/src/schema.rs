@@ -94,7 +94,29 @@ pub async fn check_schema(
     tables: &[Table],
     statements: &[Statement],
 ) -> Result<(), Error> {
-    let mut faults = compare_columns(&db.columns().await?, tables);
+    check_schema_under(db, tables, statements, Newer::Unknown).await
+}
+
+/// Whether columns that nobody declared may be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Newer {
+    /// No: one that is neither digested nor erased is a fault.
+    Unknown,
+    /// Yes: a newer program made them, and said that this one runs on what it made.
+    Tolerated,
+}
+
+/// [`check_schema`], where a newer program may have been at the schema.
+///
+/// # Errors
+/// [`Error::Schema`] with every difference, one a line.
+pub async fn check_schema_under(
+    db: &Db,
+    tables: &[Table],
+    statements: &[Statement],
+    newer: Newer,
+) -> Result<(), Error> {
+    let mut faults = compare_columns(&db.columns().await?, tables, newer);
     faults.extend(tables.iter().filter_map(misdeclared));
     let derived: Vec<Statement> = tables.iter().flat_map(Table::derived).collect();
     let statements = [statements, &derived].concat();
@@ -111,7 +133,7 @@ fn with_source(error: &store::Error) -> String {
 }
 
 /// Columns that are declared and missing, or there and undeclared.
-fn compare_columns(live: &[(String, String)], tables: &[Table]) -> Vec<String> {
+fn compare_columns(live: &[(String, String)], tables: &[Table], newer: Newer) -> Vec<String> {
     let live: BTreeSet<(&str, &str)> = live
         .iter()
         .map(|(table, column)| (table.as_str(), column.as_str()))
@@ -121,7 +143,7 @@ fn compare_columns(live: &[(String, String)], tables: &[Table]) -> Vec<String> {
         .iter()
         .flat_map(|table| table.columns.iter().map(|column| (table.name, column.name)))
         .collect();
-    let undeclared = live.difference(&declared);
+    let undeclared = live.difference(&declared).filter(|_| newer == Newer::Unknown);
     let missing = declared.difference(&live);
     undeclared
         .map(|(table, column)| format!("{table}.{column} is in the database and not declared"))
@@ -206,8 +228,12 @@ mod tests {
     #[test]
     fn a_column_nobody_declared_is_a_fault() {
         let live = vec![("spine_cursor".to_owned(), "surprise".to_owned())];
-        let faults = compare_columns(&live, TABLES);
+        let faults = compare_columns(&live, TABLES, Newer::Unknown);
         assert!(faults.iter().any(|fault| fault.contains("spine_cursor.surprise")));
+        assert!(faults.iter().any(|fault| fault.contains("spine_cursor.idx")));
+        // a newer program's column may be there, but none of ours may be gone
+        let faults = compare_columns(&live, TABLES, Newer::Tolerated);
+        assert!(!faults.iter().any(|fault| fault.contains("spine_cursor.surprise")));
         assert!(faults.iter().any(|fault| fault.contains("spine_cursor.idx")));
     }
 }

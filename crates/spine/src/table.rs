@@ -59,6 +59,9 @@ pub struct Column {
     pub name: &'static str,
     /// What it holds.
     pub kind: DataKind,
+    /// Came later than its table: absent in a row, it is left out of the row's digest, so that rows
+    /// that were told of before it came, or by an older program since, still are what was told.
+    pub added: bool,
 }
 
 /// One table.
@@ -150,7 +153,8 @@ impl Table {
 
 /// Declares a room's tables as `pub const TABLES`. A table that is about several persons names all
 /// their columns: `subject = "buyer" | "seller"`. Rows that shall go some days after a moment of
-/// theirs say so after `retain`: `delete_after = ("dropped_at", 30)`.
+/// theirs say so after `retain`: `delete_after = ("dropped_at", 30)`. Columns that a later migration
+/// added stand in `added { … }` behind the first ones; they may be NULL.
 ///
 /// ```
 /// spine::tables! {
@@ -170,6 +174,7 @@ macro_rules! tables {
         $(delete_after = ($since:literal, $days:literal),)?
         erase = $erase:ident $(($why:literal))?,
         columns { $($column:ident: $data:ident),+ $(,)? }
+        $(added { $($later:ident: $later_data:ident),+ $(,)? })?
     })+) => {
         /// The room's tables.
         #[allow(unreachable_pub, clippy::allow_attributes, reason = "for the schema check")]
@@ -184,8 +189,13 @@ macro_rules! tables {
             &[$($crate::Column {
                 name: ::core::stringify!($column),
                 kind: $crate::DataKind::$data,
-            }),+],
-            $crate::tables!(@digest $kind $name $($column)+),
+                added: false,
+            }),+ $(, $($crate::Column {
+                name: ::core::stringify!($later),
+                kind: $crate::DataKind::$later_data,
+                added: true,
+            }),+)?],
+            $crate::tables!(@digest $kind $name $($column)+ $($($later)+)?),
             $crate::tables!(@wipe $kind $erase $name $($subject)+),
             $crate::tables!(@retire $kind $name $($since $days)?),
         )),+];

@@ -325,8 +325,11 @@ pub(crate) fn digest_row(table: &Table, row: &Row) -> Result<(i64, [u8; 32]), Er
     let mut version = 0;
     frame(&mut bytes, table.name.as_bytes());
     for column in table.columns {
-        frame(&mut bytes, column.name.as_bytes());
         let value = row.value(column.name)?;
+        if column.added && value == Value::NoBytes {
+            continue;
+        }
+        frame(&mut bytes, column.name.as_bytes());
         if let (DataKind::Version, Value::Int(number)) = (column.kind, &value) {
             version = *number;
         }

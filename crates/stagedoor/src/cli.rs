@@ -40,9 +40,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         owners: Owners,
     },
-    /// The databases: who may what in them.
-    #[command(subcommand)]
+    /// The databases: who may what in them, and moving everything into another one.
+    #[command(subcommand, visible_alias = "db")]
     Database(DatabaseCommand),
+    /// Takes a backup while the program serves; `backup verify` checks one.
+    Backup(Backup),
+    /// Restores a backup into an empty installation; `restore drill` tries whether it could be.
+    Restore(Restore),
     /// Checks, explains and applies the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -166,6 +170,21 @@ pub(crate) enum DatabaseCommand {
         #[command(flatten)]
         owners: Owners,
     },
+    /// Copies everything into an empty database, checks both sides, and holds the old one. Stop
+    /// every node first.
+    Move {
+        /// The empty database: postgres://user@host/name, or sqlite:///path/file.db.
+        #[arg(long)]
+        to: String,
+        /// Moves the keys too, into this empty database: never the same as the data's.
+        #[arg(long)]
+        keys_to: Option<String>,
+        /// Only says what would be moved.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Takes a move back: the database of the configuration may be served again.
+    Stay,
 }
 
 /// The roles, which must exist.
@@ -183,6 +202,84 @@ pub(crate) struct GrantRoles {
     /// A role that reads the data, and no keys.
     #[arg(long)]
     pub auditor: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Backup {
+    /// The file to write, or a folder: then it gets a name with the time.
+    pub to: Option<PathBuf>,
+    /// Backs the keys up too, into this file: in another place, and never kept longer than an epoch.
+    #[arg(long)]
+    pub keys: Option<PathBuf>,
+    /// Only says how large it would be.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The file with the passphrase of backups. Default: backup.passphrase_file.
+    #[arg(long)]
+    pub passphrase_file: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Option<BackupCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupCommand {
+    /// Reads a backup to its end and holds every table against what it says of itself.
+    Verify {
+        /// The file.
+        file: PathBuf,
+        /// It is a backup of keys.
+        #[arg(long)]
+        keys: bool,
+        /// The file with the passphrase of backups. Default: backup.passphrase_file.
+        #[arg(long)]
+        passphrase_file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Restore {
+    /// The backup of the data.
+    pub backup: Option<PathBuf>,
+    /// Only reads the backup and looks whether it could be restored here.
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub restoring: Restoring,
+    #[command(subcommand)]
+    pub command: Option<RestoreCommand>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restoring {
+    /// The backup of the keys, where the keys are lost too. Without it those that are here are used.
+    #[arg(long)]
+    pub keys: Option<PathBuf>,
+    /// A list of erased persons (backup.erased_file of the installation that was): they are erased
+    /// again. May be given several times.
+    #[arg(long)]
+    pub erased: Vec<PathBuf>,
+    /// Nobody was erased after the keys were backed up.
+    #[arg(long)]
+    pub none_erased: bool,
+    /// The file with the passphrase of backups. Default: backup.passphrase_file.
+    #[arg(long)]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RestoreCommand {
+    /// Restores in a throw-away place, looks at it, opens its door, asks, and deletes it all.
+    Drill {
+        /// The backup of the data.
+        backup: PathBuf,
+        /// How many accounts are opened.
+        #[arg(long, default_value_t = 20)]
+        samples: usize,
+        #[command(flatten)]
+        restoring: Restoring,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -271,6 +368,21 @@ pub(crate) enum KeyCommand {
         /// What for, as `key list` names it; `epoch` wraps every person's key anew and destroys the
         /// old epoch, so that no older backup can revive who was erased.
         purpose: String,
+    },
+    /// The recovery code: opens the root key when its passphrase is lost.
+    #[command(subcommand)]
+    Recovery(RecoveryCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecoveryCommand {
+    /// Makes a code and shows it once: write it down. An older code is worthless from then on.
+    New,
+    /// Seals the root key anew, under the passphrase that root.passphrase_file holds now.
+    Use {
+        /// A file with the code.
+        #[arg(long)]
+        code_file: PathBuf,
     },
 }
 

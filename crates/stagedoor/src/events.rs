@@ -21,6 +21,14 @@ spine::events! {
     EpochRotated = "epoch_rotated" {
         plain { epoch: i64, rewrapped: u64 } sealed {} retain_days = 3650, ocsf = 6003
     }
+    /// A recovery code for the root key was made; an older one is worthless.
+    RecoveryMade = "recovery_made" {
+        plain {} sealed {} retain_days = 3650, ocsf = 6003
+    }
+    /// The root key was opened by the recovery code and sealed by another passphrase.
+    RecoveryUsed = "recovery_used" {
+        plain {} sealed {} retain_days = 3650, ocsf = 6003
+    }
 }
 
 /// The keys' events. The vault itself keeps its tables in a database of its own.

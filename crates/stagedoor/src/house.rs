@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use identity::{Identity, Outbox, SessionCallers};
 use kernel::{AccountId, Actor, Clock, Ctx, Entropy, Secret, SystemClock, SystemEntropy};
 use observe::Observe;
-use spine::Spine;
+use spine::{Newer, Spine};
 use store::{Db, Options};
 use vault::Vault;
 use watch::Watch;
@@ -86,11 +86,21 @@ impl Loaded {
         Ok(())
     }
 
+    /// Where the database of facts is.
+    pub(crate) fn database_url(&self) -> String {
+        let url = self.config.data.database_url.clone();
+        url.unwrap_or_else(|| sqlite_url(&self.places().data.join("data.db")))
+    }
+
+    /// Where the database of keys is.
+    pub(crate) fn keys_database_url(&self) -> String {
+        let url = self.config.data.keys_database_url.clone();
+        url.unwrap_or_else(|| sqlite_url(&self.places().keys.join("keys.db")))
+    }
+
     /// The database of facts.
     pub(crate) async fn open_database(&self) -> anyhow::Result<Db> {
-        let places = self.places();
-        let url = self.config.data.database_url.clone();
-        let url = url.unwrap_or_else(|| sqlite_url(&places.data.join("data.db")));
+        let url = self.database_url();
         let connections = self.config.data.connections.clamp(2, 200);
         let shown = without_password(&url);
         let answer_timeout = Duration::from_millis(self.config.data.answer_max_ms);
@@ -101,12 +111,12 @@ impl Loaded {
 }
 
 /// The address of a SQLite database.
-pub(crate) fn sqlite_url(file: &Path) -> String {
+fn sqlite_url(file: &Path) -> String {
     format!("sqlite://{}", file.display())
 }
 
 /// A database's address without what may be a password.
-fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, place))) => format!("{scheme}://…@{place}"),
         _ => url.to_owned(),
@@ -118,17 +128,19 @@ impl House {
     pub(crate) async fn open(loaded: Loaded) -> anyhow::Result<Self> {
         let db = loaded.open_database().await?;
         let rooms = rooms()?;
-        let missing = store::pending(&db, &rooms.migrations()).await?;
-        if let Some(first) = missing.first() {
+        let standing = store::standing(&db, &rooms.migrations()).await?;
+        if let Some(first) = standing.missing.first() {
             anyhow::bail!(
                 "the database lacks {} steps of this program's schema, from {} on: run \
                  `stagedoor migrate`",
-                missing.len(),
+                standing.missing.len(),
                 first.name
             );
         }
-        // A column that nobody declared would be neither digested nor erased.
-        spine::check_schema(&db, &rooms.tables(), &[])
+        // A column that nobody declared would be neither digested nor erased. A newer program may
+        // have added some, where it says that this one runs on what it made.
+        let newer = if standing.newer.is_empty() { Newer::Unknown } else { Newer::Tolerated };
+        spine::check_schema_under(&db, &rooms.tables(), &[], newer)
             .await
             .context("the schema is not the declared one")?;
         let config = loaded.vault_config(&Nature::default())?;

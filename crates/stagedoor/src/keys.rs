@@ -12,7 +12,7 @@ use vault::{Caller, Door, Home, Minute, Opens, Purpose, Root, Where};
 
 use crate::config::{self, Loaded, RootKind};
 use crate::events::KeysOpened;
-use crate::house::{House, Nature, sqlite_url};
+use crate::house::{House, Nature};
 use crate::processes::users;
 
 /// Minutes that are told in one round.
@@ -28,8 +28,7 @@ impl Loaded {
             },
             None => Where::Here(self.keyholder_home()?),
         };
-        let url = self.config.data.keys_database_url.clone();
-        let url = url.unwrap_or_else(|| sqlite_url(&self.places().keys.join("keys.db")));
+        let url = self.keys_database_url();
         let Nature { clock, entropy } = nature.clone();
         Ok(vault::Config::new(keyholder, url, clock, entropy))
     }

@@ -14,6 +14,7 @@ mod events;
 mod gauges;
 mod handed;
 mod house;
+mod keep;
 mod keys;
 mod log_http;
 mod node;

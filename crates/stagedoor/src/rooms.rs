@@ -9,11 +9,19 @@ use utoipa_axum::router::OpenApiRouter;
 use web::api::Assembled;
 
 use crate::house::House;
+use crate::keep::{self, ledger};
 use crate::{gauges, log_http, position};
 
 /// The rooms, beside the spine.
-const ROOMS: &[Room] =
-    &[identity::ROOM, access::ROOM, watch::ROOM, console::ROOM, observe::ROOM, crate::events::ROOM];
+const ROOMS: &[Room] = &[
+    identity::ROOM,
+    access::ROOM,
+    watch::ROOM,
+    console::ROOM,
+    observe::ROOM,
+    crate::events::ROOM,
+    keep::ROOM,
+];
 
 /// Steps of sweeping in one round: what ends within a minute is deleted within a minute.
 const SWEEPS_MAX: usize = 50;
@@ -39,6 +47,8 @@ impl House {
         consumers.extend(self.identity.consumers());
         consumers.extend(self.access.consumers());
         consumers.extend(self.watch.consumers());
+        let list = ledger::file_in(&self.config, &self.base);
+        consumers.push(Box::new(ledger::Ledger::new(list, self.vault.clone())));
         consumers
     }
 

@@ -42,12 +42,12 @@ struct Device {
     since: Timestamp,
 }
 
-struct World {
-    house: House,
-    config: Config,
-    dir: PathBuf,
+pub(crate) struct World {
+    pub house: House,
+    pub config: Config,
+    pub dir: PathBuf,
     clock: Arc<TestClock>,
-    nature: Nature,
+    pub nature: Nature,
     /// What happens; not the randomness that the house uses.
     fate: SeededEntropy,
     people: Vec<Person>,
@@ -56,7 +56,7 @@ struct World {
 }
 
 impl World {
-    async fn make(seed: u64, dir: PathBuf, database: Option<String>) -> Self {
+    pub(crate) async fn make(seed: u64, dir: PathBuf, database: Option<String>) -> Self {
         let clock = Arc::new(TestClock::default());
         let nature = Nature {
             clock: Arc::clone(&clock) as Arc<dyn kernel::Clock>,
@@ -102,7 +102,7 @@ impl World {
         self.ctx().acted_by(Actor::Operator { id: None })
     }
 
-    async fn step(&mut self) -> &'static str {
+    pub(crate) async fn step(&mut self) -> &'static str {
         match self.roll(16) {
             0..=1 => self.open_account().await,
             2..=4 => self.sign_in().await,
@@ -288,19 +288,24 @@ impl World {
     async fn crash(&mut self) -> &'static str {
         let ctx = self.house.spine.system_ctx("simulation");
         let half = self.house.spine.begin(&ctx).await.unwrap();
-        let loaded = Loaded { config: self.config.clone(), base: self.dir.clone() };
         drop(half);
+        self.open_again().await.spine.close().await;
+        "crash"
+    }
+
+    /// Another program opens the house where the configuration says it is; gives the old one.
+    pub(crate) async fn open_again(&mut self) -> House {
+        let loaded = Loaded { config: self.config.clone(), base: self.dir.clone() };
         let db = loaded.open_database().await.unwrap();
         let vault = Vault::open(loaded.vault_config(&self.nature).unwrap()).await.unwrap();
         let house = House::furnish(loaded, db, vault, self.nature.clone()).unwrap();
         let old = std::mem::replace(&mut self.house, house);
-        old.spine.close().await;
         self.house.load_feed().await.unwrap();
-        "crash"
+        old
     }
 
     /// What must hold whatever happened.
-    async fn check(&self) {
+    pub(crate) async fn check(&self) {
         self.house.spine.sequence().await.unwrap();
         // Once for what happened, once more for what was asked for then.
         for _ in 0..2 {

@@ -64,6 +64,9 @@ fn postgres_settings(answer_timeout: Duration, reads: bool) -> String {
     format!("SET statement_timeout = {timeout_ms}{reads}")
 }
 
+/// For the rest of a transaction on PostgreSQL, the server does not bound statements.
+pub(crate) const UNBOUNDED_HERE: &str = "SET LOCAL statement_timeout = 0";
+
 /// A database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Db {
@@ -163,6 +166,27 @@ impl Db {
         Ok(Reader(Lent::new(connection, self.answers)))
     }
 
+    /// A connection that sees this moment of the database, and only reads. Each of its rows comes
+    /// within the usual bound, but all of them together may take as long as they take.
+    pub(crate) async fn snapshot(&self) -> Result<Lent, Error> {
+        let (begin, look) = match self.backend() {
+            // The moment is that of the first look at the file.
+            Backend::Sqlite => ("BEGIN", "SELECT COUNT(*) AS n FROM sqlite_master"),
+            Backend::Postgres => {
+                ("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", UNBOUNDED_HERE)
+            }
+        };
+        let lent = Lent::new(self.readers.acquire().await?, self.answers);
+        let mut lent = lent.begin_with(begin).await?;
+        let answers = lent.answers();
+        answers.within(fetch(lent.connection()?, look, Vec::new())).await?;
+        if self.backend() == Backend::Postgres {
+            let look = "SELECT 1 AS n FROM pg_class LIMIT 1";
+            answers.within(fetch(lent.connection()?, look, Vec::new())).await?;
+        }
+        Ok(lent)
+    }
+
     /// Lets the database check statements against its schema, without running them. Returns those
     /// that do not fit, with the database's words.
     ///
@@ -191,17 +215,23 @@ impl Db {
     /// # Errors
     /// [`Error`], as the database says.
     pub async fn columns(&self) -> Result<Vec<(String, String)>, Error> {
-        const SQLITE: &str = "SELECT m.name AS tab, p.name AS col FROM sqlite_master m \
-             JOIN pragma_table_info(m.name) p WHERE m.type = 'table' ORDER BY m.name, p.name";
+        let rows = self.read().await?.rows(self.columns_text(), Vec::new()).await?;
+        rows.iter().map(|row| Ok((row.text("tab")?, row.text("col")?))).collect()
+    }
+
+    /// Reads every table with its columns and their kinds.
+    pub(crate) const fn columns_text(&self) -> &'static str {
+        const SQLITE: &str = "SELECT m.name AS tab, p.name AS col, p.type AS kind \
+             FROM sqlite_master m JOIN pragma_table_info(m.name) p WHERE m.type = 'table' \
+             ORDER BY m.name, p.name";
         const POSTGRES: &str = "SELECT CAST(table_name AS TEXT) AS tab, \
-             CAST(column_name AS TEXT) AS col FROM information_schema.columns \
+             CAST(column_name AS TEXT) AS col, CAST(data_type AS TEXT) AS kind \
+             FROM information_schema.columns \
              WHERE table_schema = current_schema() ORDER BY table_name, column_name";
-        let text = match self.backend() {
+        match self.backend() {
             Backend::Sqlite => SQLITE,
             Backend::Postgres => POSTGRES,
-        };
-        let rows = self.read().await?.rows(text, Vec::new()).await?;
-        rows.iter().map(|row| Ok((row.text("tab")?, row.text("col")?))).collect()
+        }
     }
 
     /// The server's clock; none on SQLite, which has none of its own.
@@ -286,6 +316,13 @@ impl Reader {
 fn bind(text: &'static str, args: Vec<Value>) -> sqlx::query::Query<'static, Any, AnyArguments> {
     #[expect(clippy::disallowed_methods, reason = "the one place where statements are run")]
     let query = sqlx::query(text);
+    bind_all(query, args)
+}
+
+pub(crate) fn bind_all(
+    query: sqlx::query::Query<'static, Any, AnyArguments>,
+    args: Vec<Value>,
+) -> sqlx::query::Query<'static, Any, AnyArguments> {
     args.into_iter().fold(query, |query, value| match value {
         Value::Int(int) => query.bind(int),
         Value::Text(text) => query.bind(text),

@@ -38,6 +38,12 @@ pub enum Error {
     /// The migrations in this program and those in the database do not fit together.
     #[error("{0}")]
     Migration(String),
+    /// Tables cannot be copied, or an archive cannot be read.
+    #[error("{0}")]
+    Copy(String),
+    /// The file of an archive cannot be read or written.
+    #[error("the file cannot be read or written: {0}")]
+    File(#[from] std::io::Error),
     /// Another member of the same group commit took the commit down with it.
     #[error("the commit failed")]
     CommitFailed,

@@ -26,6 +26,12 @@ impl Answers {
         Self(Some(bound))
     }
 
+    /// For a statement that goes through a whole table before it answers.
+    pub(crate) fn of_whole_tables(self) -> Self {
+        const LONG: Duration = Duration::from_secs(3_600);
+        Self(self.0.map(|bound| bound.max(LONG)))
+    }
+
     /// Waits for the database, but not longer than this.
     pub(crate) async fn within<T>(
         self,
@@ -72,9 +78,13 @@ impl Lent {
         self.connection.as_deref_mut().ok_or(Error::CommitFailed)
     }
 
-    pub(crate) async fn begin(mut self) -> Result<Self, Error> {
+    pub(crate) async fn begin(self) -> Result<Self, Error> {
+        self.begin_with("BEGIN").await
+    }
+
+    pub(crate) async fn begin_with(mut self, statement: &'static str) -> Result<Self, Error> {
         self.in_transaction = true;
-        self.steer("BEGIN").await?;
+        self.steer(statement).await?;
         Ok(self)
     }
 

@@ -1,7 +1,7 @@
 //! A row that came back, read by column name and by the type that the code expects.
 
 use kernel::Timestamp;
-use sqlx::any::AnyRow;
+use sqlx::any::{AnyRow, AnyTypeInfoKind};
 use sqlx::{Row as _, ValueRef as _};
 
 use crate::{Error, Value};
@@ -134,19 +134,26 @@ impl Row {
     /// # Errors
     /// [`Error::Column`] where the column is missing or of none of our types.
     pub fn value(&self, column: &'static str) -> Result<Value, Error> {
-        let raw = self.0.try_get_raw(column).map_err(|_| Error::Column { column })?;
-        if raw.is_null() {
-            return Ok(Value::NoBytes);
-        }
-        if let Ok(int) = self.0.try_get::<i64, _>(column) {
-            return Ok(Value::Int(int));
-        }
-        if let Ok(text) = self.0.try_get::<String, _>(column) {
-            return Ok(Value::Text(text));
-        }
-        if let Ok(bytes) = self.0.try_get::<Vec<u8>, _>(column) {
-            return Ok(Value::Bytes(bytes));
-        }
-        self.real(column).map(Value::Real)
+        value_of(&self.0, column, column)
     }
+}
+
+/// The value in a place of a row whatever it holds; `column` names the place in an error.
+pub(crate) fn value_of<P>(row: &AnyRow, place: P, column: &'static str) -> Result<Value, Error>
+where
+    P: sqlx::ColumnIndex<AnyRow> + Copy,
+{
+    use AnyTypeInfoKind::{BigInt, Blob, Bool, Double, Integer, Null, Real, SmallInt, Text};
+    let fault = |_| Error::Column { column };
+    let raw = row.try_get_raw(place).map_err(fault)?;
+    if raw.is_null() {
+        return Ok(Value::NoBytes);
+    }
+    Ok(match raw.type_info().kind() {
+        SmallInt | Integer | BigInt => Value::Int(row.try_get(place).map_err(fault)?),
+        Text => Value::Text(row.try_get(place).map_err(fault)?),
+        Blob => Value::Bytes(row.try_get(place).map_err(fault)?),
+        Real | Double => Value::Real(row.try_get(place).map_err(fault)?),
+        Bool | Null => return Err(Error::Column { column }),
+    })
 }

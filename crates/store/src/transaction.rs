@@ -34,7 +34,7 @@ impl Transaction {
     }
 
     /// The connection for one statement; [`Transaction::ran`] must follow where it succeeds.
-    fn connection(&mut self) -> Result<&mut AnyConnection, Error> {
+    pub(crate) fn connection(&mut self) -> Result<&mut AnyConnection, Error> {
         if self.cut {
             return Err(cut_short());
         }
@@ -45,14 +45,14 @@ impl Transaction {
         }
     }
 
-    const fn answers(&self) -> Answers {
+    pub(crate) const fn answers(&self) -> Answers {
         match &self.inner {
             Inner::Sqlite(_) => Answers::UNBOUNDED,
             Inner::Postgres(lent) => lent.answers(),
         }
     }
 
-    fn ran<T>(&mut self, outcome: T) -> T {
+    pub(crate) fn ran<T>(&mut self, outcome: T) -> T {
         self.cut = false;
         outcome
     }
@@ -94,8 +94,7 @@ impl Transaction {
         use sqlx::Executor as _;
         if matches!(self.inner, Inner::Postgres(_)) {
             // It may take as long as it takes.
-            const UNBOUNDED: &str = "SET LOCAL statement_timeout = 0";
-            self.connection()?.execute(UNBOUNDED).await?;
+            self.connection()?.execute(crate::db::UNBOUNDED_HERE).await?;
             self.ran(());
         }
         self.connection()?.execute(sqlx::raw_sql(text)).await?;

@@ -43,6 +43,18 @@ pub enum Error {
     /// The passphrase is wrong, or the root key is another installation's.
     #[error("the root key does not open the keyholder: a wrong passphrase, or another root key")]
     RootRefused,
+    /// The passphrase of a sealed file is another.
+    #[error("the passphrase does not open this file")]
+    PassphraseRefused,
+    /// A recovery code that was mistyped, or is another installation's.
+    #[error("the recovery code is refused: {0}")]
+    CodeRefused(&'static str),
+    /// A file of the keyholder stands already and is another one.
+    #[error("{path} stands already, and is another one: nothing was changed")]
+    Stands {
+        /// The file.
+        path: PathBuf,
+    },
     /// The passphrase is too short to seal a root key.
     #[error("a passphrase of at least {least} characters is wanted")]
     WeakPassphrase {
@@ -158,6 +170,9 @@ impl Refusal for Error {
             Self::Exposed { .. } => (Broken, "vault.exposed"),
             Self::Malformed { .. } => (Broken, "vault.malformed_file"),
             Self::RootRefused => (Forbidden, "vault.root_refused"),
+            Self::PassphraseRefused => (Forbidden, "vault.passphrase_refused"),
+            Self::CodeRefused(_) => (Forbidden, "vault.code_refused"),
+            Self::Stands { .. } => (Conflict, "vault.file_stands"),
             Self::WeakPassphrase { .. } => (Invalid, "vault.weak_passphrase"),
             Self::Exists => (Conflict, "vault.exists"),
             Self::Missing { .. } => (Conflict, "vault.missing"),
@@ -211,7 +226,9 @@ const fn kind_of_store(error: &store::Error) -> Kind {
         | store::Error::Broken(_)
         | store::Error::Column { .. }
         | store::Error::Rows { .. }
-        | store::Error::Migration(_) => Kind::Broken,
+        | store::Error::Migration(_)
+        | store::Error::Copy(_)
+        | store::Error::File(_) => Kind::Broken,
     }
 }
 
@@ -227,6 +244,9 @@ impl From<Error> for SealError {
             | Error::Exposed { .. }
             | Error::Malformed { .. }
             | Error::RootRefused
+            | Error::PassphraseRefused
+            | Error::CodeRefused(_)
+            | Error::Stands { .. }
             | Error::WeakPassphrase { .. }
             | Error::Exists
             | Error::Missing { .. }

@@ -88,6 +88,27 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     sync_folder(path)
 }
 
+/// Puts a private file in the place of one that may stand: whole, or the old one stays. It belongs to
+/// whose folder it is, where root puts it there.
+pub(crate) fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let beside = beside(path);
+    write_private(&beside, bytes)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt as _, chown};
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let owner =
+            fs::metadata(folder.unwrap_or(Path::new("."))).map_err(failed("look at", path))?;
+        let ours = fs::metadata(&beside).map_err(failed("look at", path))?;
+        if ours.uid() != owner.uid() {
+            let given = chown(&beside, Some(owner.uid()), Some(owner.gid()));
+            given.map_err(failed("write", path))?;
+        }
+    }
+    fs::rename(&beside, path).map_err(failed("write", path))?;
+    sync_folder(path)
+}
+
 /// A name beside `path` that no other writer uses.
 fn beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);

@@ -13,9 +13,9 @@ use crate::root::RootKey;
 use crate::sealed::epoch_context;
 
 /// The file that names the vault, so that a database is not taken for another one's.
-const NAME_FILE: &str = "vault.name";
-const EPOCH_HEAD: &str = "epoch-";
-const EPOCH_TAIL: &str = ".key";
+pub(crate) const NAME_FILE: &str = "vault.name";
+pub(crate) const EPOCH_HEAD: &str = "epoch-";
+pub(crate) const EPOCH_TAIL: &str = ".key";
 /// Most files that are looked at in the folder.
 const FILES_MAX: usize = 4096;
 

@@ -28,6 +28,8 @@
 //! - **V7** the cache of unwrapped keys is bounded, and what leaves it is wiped;
 //! - **V8** rotation never makes anything unreadable: old versions open what they sealed, and a
 //!   signing key is published before its first use and after its last;
+//! - **V10** a file that is sealed by a passphrase opens whole or not at all: cut, altered or put
+//!   together from two, it is refused;
 //! - **V9** a crash between any two steps leaves a vault that opens, and work that goes on when it
 //!   is asked for again;
 //! - **V10** with the keyholder behind a socket, this process never has a root, epoch or tenant key;
@@ -64,6 +66,7 @@ mod aead;
 mod cache;
 mod checkpoint;
 mod config;
+mod copied;
 mod doctor;
 mod error;
 mod files;
@@ -71,12 +74,14 @@ mod folder;
 mod frame;
 mod holder;
 mod purpose;
+mod recovery;
 mod ring;
 mod root;
 mod rotate;
 mod rows;
 mod seal;
 mod sealed;
+mod sealed_file;
 mod signer;
 mod steps;
 mod subjects;
@@ -85,15 +90,18 @@ mod wire;
 
 pub use checkpoint::Notary;
 pub use config::{Config, FIRST_TENANT, Home, Tuning, Where};
+pub use copied::{KeySnapshot, put_key_files, shapes};
 pub use doctor::{KeyFacts, VaultFacts};
 pub use error::Error;
 pub use files::same_volume;
 pub use holder::{BATCH_MAX, Caller, Door, Keyholder, Minute, Opens, serve};
 pub use purpose::{Phase, Purpose};
+pub use recovery::{make_code, recover};
 pub use root::{PASSPHRASE_LEAST, Root, RootKey};
 pub use rotate::{EpochRotated, Progress, Rotated, Tended};
 pub use rows::{MIGRATIONS, needs, statements};
 pub use sealed::OVERHEAD_LEN;
+pub use sealed_file::{SealedReader, SealedWriter};
 pub use signer::{Expected, Signer};
 pub use spine::{Place, SealError, Sealer, Subject};
 pub use subjects::Receipt;

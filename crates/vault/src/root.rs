@@ -69,6 +69,46 @@ pub enum Root {
 }
 
 impl Root {
+    /// The file that holds it; none where it lives elsewhere.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Passphrase { file, .. } | Self::KeyFile { file } => Some(file),
+            Self::Other(_) => None,
+        }
+    }
+
+    /// The key itself, for the recovery code that is to wrap it too.
+    pub(crate) fn read_key(&self) -> Result<KeyBytes, Error> {
+        match self {
+            Self::Passphrase { file, passphrase } => SealedRoot::read(file)?.open(file, passphrase),
+            Self::KeyFile { file } => read_key_file(file),
+            Self::Other(_) => Err(Error::Missing { what: "a root key in a file" }),
+        }
+    }
+
+    /// The root key as its file holds it.
+    pub(crate) fn file_text(
+        &self,
+        key: &KeyBytes,
+        entropy: &dyn Entropy,
+    ) -> Result<Secret<String>, Error> {
+        match self {
+            Self::Passphrase { passphrase, .. } => {
+                if passphrase.expose().chars().count() < PASSPHRASE_LEAST {
+                    return Err(Error::WeakPassphrase { least: PASSPHRASE_LEAST });
+                }
+                Ok(Secret::new(SealedRoot::seal(key, passphrase, entropy)?.to_text()?))
+            }
+            Self::KeyFile { .. } => {
+                let mut text = String::from(KEY_FILE_HEAD);
+                BASE64.encode_string(key.expose(), &mut text);
+                Ok(Secret::new(text))
+            }
+            Self::Other(_) => Err(Error::Missing { what: "a root key in a file" }),
+        }
+    }
+
     /// Opens the root key. Takes some 100 ms of a core for a passphrase: run it where blocking is
     /// allowed.
     pub(crate) fn open(&self) -> Result<Arc<dyn RootKey>, Error> {
@@ -87,30 +127,18 @@ impl Root {
 
     /// Makes the root key's file where there is none. A file that stands is left as it is.
     pub(crate) fn make(&self, entropy: &dyn Entropy) -> Result<(), Error> {
-        match self {
-            Self::Passphrase { file, passphrase } => {
-                if passphrase.expose().chars().count() < PASSPHRASE_LEAST {
-                    return Err(Error::WeakPassphrase { least: PASSPHRASE_LEAST });
-                }
-                if file.exists() {
-                    return Ok(());
-                }
-                make_parent(file)?;
-                let sealed = SealedRoot::seal(&fresh_key(entropy), passphrase, entropy)?;
-                write_private(file, sealed.to_text()?.as_bytes())
-            }
-            Self::KeyFile { file } => {
-                if file.exists() {
-                    return Ok(());
-                }
-                make_parent(file)?;
-                let mut text = String::from(KEY_FILE_HEAD);
-                BASE64.encode_string(fresh_key(entropy).expose(), &mut text);
-                let text = Secret::new(text);
-                write_private(file, text.expose().as_bytes())
-            }
-            Self::Other(_) => Ok(()),
+        let Some(file) = self.file() else { return Ok(()) };
+        if let Self::Passphrase { passphrase, .. } = self
+            && passphrase.expose().chars().count() < PASSPHRASE_LEAST
+        {
+            return Err(Error::WeakPassphrase { least: PASSPHRASE_LEAST });
         }
+        if file.exists() {
+            return Ok(());
+        }
+        make_parent(file)?;
+        let text = self.file_text(&fresh_key(entropy), entropy)?;
+        write_private(file, text.expose().as_bytes())
     }
 }
 
@@ -183,19 +211,45 @@ impl RootKey for LocalRoot {
     }
 }
 
-/// argon2id (RFC 9106): 64 MiB, 3 passes, 1 lane, the second recommended choice.
-const MEMORY_KIB: u32 = 64 * 1024;
-const PASSES: u32 = 3;
-const LANES: u32 = 1;
-/// Bounds on what a file may ask of us: a forged file must not take the host's memory.
-const MEMORY_KIB_MAX: u32 = 1024 * 1024;
-const PASSES_MAX: u32 = 32;
-const LANES_MAX: u32 = 16;
+/// What a guess at a passphrase costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cost {
+    pub(crate) memory_kib: u32,
+    pub(crate) passes: u32,
+    pub(crate) lanes: u32,
+}
+
+impl Cost {
+    /// argon2id (RFC 9106): 64 MiB, 3 passes, 1 lane, the second recommended choice.
+    pub(crate) const USUAL: Self = Self { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
+    /// Bounds on what a file may ask of us: a forged file must not take the host's memory.
+    const MOST: Self = Self { memory_kib: 1024 * 1024, passes: 32, lanes: 16 };
+
+    /// Whether it asks for more than is allowed.
+    pub(crate) const fn is_too_much(self) -> bool {
+        self.memory_kib > Self::MOST.memory_kib
+            || self.passes > Self::MOST.passes
+            || self.lanes > Self::MOST.lanes
+    }
+
+    /// The key that a passphrase gives.
+    pub(crate) fn stretch(self, salt: &[u8], passphrase: &Secret<String>) -> Result<Cipher, Error> {
+        let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_LEN))
+            .map_err(|_| Error::Primitive("argon2id parameters"))?;
+        let mut bytes = [0; KEY_LEN];
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into(passphrase.expose().as_bytes(), salt, &mut bytes)
+            .map_err(|_| Error::Primitive("argon2id"))?;
+        let key = Secret::new(bytes);
+        zeroize::Zeroize::zeroize(&mut bytes);
+        Cipher::new(&key)
+    }
+}
 
 /// The file of a root key that is sealed by a passphrase.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SealedRoot {
+pub(crate) struct SealedRoot {
     stagedoor_root: u32,
     kdf: String,
     memory_kib: u32,
@@ -206,7 +260,7 @@ struct SealedRoot {
 }
 
 impl SealedRoot {
-    fn seal(
+    pub(crate) fn seal(
         key: &KeyBytes,
         passphrase: &Secret<String>,
         entropy: &dyn Entropy,
@@ -216,9 +270,9 @@ impl SealedRoot {
         let mut root = Self {
             stagedoor_root: 1,
             kdf: "argon2id".to_owned(),
-            memory_kib: MEMORY_KIB,
-            passes: PASSES,
-            lanes: LANES,
+            memory_kib: Cost::USUAL.memory_kib,
+            passes: Cost::USUAL.passes,
+            lanes: Cost::USUAL.lanes,
             salt: BASE64.encode(salt),
             sealed: String::new(),
         };
@@ -227,20 +281,21 @@ impl SealedRoot {
         Ok(root)
     }
 
-    fn read(file: &Path) -> Result<Self, Error> {
+    pub(crate) fn read(file: &Path) -> Result<Self, Error> {
         let malformed = |what| Error::Malformed { path: file.to_owned(), what };
         let root: Self =
             serde_json::from_slice(&read_private(file)?).map_err(|_| malformed("its fields"))?;
         if root.stagedoor_root != 1 || root.kdf != "argon2id" {
             return Err(malformed("its version"));
         }
-        if root.memory_kib > MEMORY_KIB_MAX || root.passes > PASSES_MAX || root.lanes > LANES_MAX {
+        let Self { memory_kib, passes, lanes, .. } = root;
+        if (Cost { memory_kib, passes, lanes }).is_too_much() {
             return Err(malformed("it asks for more memory or time than is allowed"));
         }
         Ok(root)
     }
 
-    fn open(&self, file: &Path, passphrase: &Secret<String>) -> Result<KeyBytes, Error> {
+    pub(crate) fn open(&self, file: &Path, passphrase: &Secret<String>) -> Result<KeyBytes, Error> {
         let malformed = |what| Error::Malformed { path: file.to_owned(), what };
         let salt = BASE64.decode(&self.salt).map_err(|_| malformed("its salt"))?;
         let sealed = BASE64.decode(&self.sealed).map_err(|_| malformed("its sealed key"))?;
@@ -250,15 +305,8 @@ impl SealedRoot {
 
     /// The passphrase's key. The cost stands in the file, so that it can grow with the years.
     fn cipher(&self, salt: &[u8], passphrase: &Secret<String>) -> Result<Cipher, Error> {
-        let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_LEN))
-            .map_err(|_| Error::Primitive("argon2id parameters"))?;
-        let mut bytes = [0; KEY_LEN];
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(passphrase.expose().as_bytes(), salt, &mut bytes)
-            .map_err(|_| Error::Primitive("argon2id"))?;
-        let key = Secret::new(bytes);
-        zeroize::Zeroize::zeroize(&mut bytes);
-        Cipher::new(&key)
+        let Self { memory_kib, passes, lanes, .. } = *self;
+        Cost { memory_kib, passes, lanes }.stretch(salt, passphrase)
     }
 
     /// The parameters are bound to the key, so that nobody lowers them unseen.
@@ -273,7 +321,7 @@ impl SealedRoot {
         ])
     }
 
-    fn to_text(&self) -> Result<String, Error> {
+    pub(crate) fn to_text(&self) -> Result<String, Error> {
         serde_json::to_string_pretty(self).map_err(|_| Error::Primitive("root file as text"))
     }
 }

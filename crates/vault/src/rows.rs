@@ -55,6 +55,9 @@ sql! {
     read FIND = multi_row!(FIND_HEAD, 64, 1, " AND tenant = $65");
     read COUNT_SUBJECTS =
         "SELECT COUNT(*) AS count FROM key_subject WHERE tenant = $1 AND state = $2";
+    read ERASED =
+        "SELECT subject FROM key_subject WHERE tenant = $1 AND state = 2 AND subject > $2 \
+         ORDER BY subject LIMIT $3";
     // No row where the epoch is over, the day retired, or the subject has a row of any state.
     upkeep ADD_SUBJECT in key_subject =
         "INSERT INTO key_subject (tenant, subject, key_id, epoch, wrapped, created_at, state) \

@@ -86,7 +86,7 @@ impl Identity {
 }
 
 /// The rows of tables that declare `erase = delete`.
-async fn delete_rows(tx: &mut Tx, id: AccountId) -> Result<(), Error> {
+pub(crate) async fn delete_rows(tx: &mut Tx, id: AccountId) -> Result<(), Error> {
     for fact in
         [&password::ERASE, &ticket::ERASE, &refresh::ERASE, &session::ERASE, &application::ERASE]
     {

@@ -3,7 +3,7 @@
 //! An account is found by a keyed digest of its e-mail address; the address and the name are sealed
 //! under the person's own key, so that destroying the key erases them everywhere.
 
-mod erase;
+pub(crate) mod erase;
 pub(crate) mod http;
 mod profile;
 pub(crate) mod store;

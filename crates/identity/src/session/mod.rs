@@ -71,6 +71,8 @@ spine::words! {
         Erased = "erased",
         /// The password was proved in it, and its successor goes on.
         Renewed = "renewed",
+        /// The installation was restored from a backup.
+        Restored = "restored",
     }
 }
 

@@ -20,3 +20,4 @@ mod sequencing;
 mod tampering;
 mod telling;
 mod thing;
+mod upgrading;

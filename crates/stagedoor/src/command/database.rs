@@ -1,16 +1,33 @@
-//! `database grants`: what each process may do in PostgreSQL, made from the statements of the rooms
+//! `database`: moves everything into another one (`keep::moving`), or takes that back. And `grants`: what each process may do in PostgreSQL, made from the statements of the rooms
 //! and of the vault: printed, or applied as the owner.
+
+use std::path::Path;
 
 use anyhow::Context as _;
 use store::{Db, Grants, Need, Needs, Options, Role};
 
-use crate::cli::GrantRoles;
+use crate::cli::{DatabaseCommand, GrantRoles};
 use crate::config::Loaded;
+use crate::keep::moving;
 use crate::out;
 use crate::rooms::rooms;
 
+/// Runs a `database` command.
+pub(crate) async fn run(file: &Path, command: DatabaseCommand) -> anyhow::Result<()> {
+    let loaded = super::act(file)?;
+    match command {
+        DatabaseCommand::Grants { apply, roles, owners } => {
+            grants(&loaded.owned_by(owners), &roles, apply).await
+        }
+        DatabaseCommand::Move { to, keys_to, dry_run } => {
+            moving::run(loaded, &moving::Wanted { to, keys_to, dry_run }).await
+        }
+        DatabaseCommand::Stay => moving::stay(&loaded).await,
+    }
+}
+
 /// Prints or applies the grants.
-pub(crate) async fn grants(loaded: &Loaded, roles: &GrantRoles, apply: bool) -> anyhow::Result<()> {
+async fn grants(loaded: &Loaded, roles: &GrantRoles, apply: bool) -> anyhow::Result<()> {
     let data = loaded.config.data.database_url.as_deref().filter(|url| is_postgres(url));
     let data = data.context("grants are PostgreSQL's: data.database_url names no such database")?;
     let keys = loaded.config.data.keys_database_url.as_deref().filter(|url| is_postgres(url));

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use spine::Newer;
 use store::Backend;
 
 use crate::config::{Loaded, Mode, RootKind, load};
@@ -234,15 +235,26 @@ async fn look_inside(loaded: Loaded, findings: &mut Vec<Finding>) {
         Ok(rooms) => rooms,
         Err(error) => return findings.push(fault("rooms", error.to_string())),
     };
-    match store::pending(&db, &rooms.migrations()).await {
-        Ok(steps) if steps.is_empty() => {
-            match spine::check_schema(&db, &rooms.tables(), &rooms.statements()).await {
-                Ok(()) => findings.push(right("schema")),
+    match store::standing(&db, &rooms.migrations()).await {
+        Ok(standing) if standing.missing.is_empty() => {
+            let newer = standing.newer.len();
+            let tolerated = if newer == 0 { Newer::Unknown } else { Newer::Tolerated };
+            let (tables, statements) = (rooms.tables(), rooms.statements());
+            match spine::check_schema_under(&db, &tables, &statements, tolerated).await {
+                Ok(()) if newer == 0 => findings.push(right("schema")),
+                Ok(()) => findings.push(warning(
+                    "schema",
+                    format!(
+                        "it is {newer} steps newer than this program, which runs on it: update \
+                         this node too"
+                    ),
+                )),
                 Err(error) => findings.push(fault("schema", error.to_string())),
             }
         }
-        Ok(steps) => {
-            let mend = format!("{} steps are missing: run `stagedoor migrate`", steps.len());
+        Ok(standing) => {
+            let steps = standing.missing.len();
+            let mend = format!("{steps} steps are missing: run `stagedoor migrate`");
             return findings.push(fault("schema", mend));
         }
         Err(error) => return findings.push(fault("schema", error.to_string())),

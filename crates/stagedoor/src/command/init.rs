@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use identity::{AccountKind, OpenAccount, StaffRole};
 use kernel::{Entropy as _, Secret, SystemClock, SystemEntropy};
-use vault::Vault;
+use vault::{Vault, Where};
 
 use crate::cli::Init;
 use crate::config::load;
@@ -35,24 +35,41 @@ pub(crate) async fn run(file: &Path, init: Init) -> anyhow::Result<()> {
             std::fs::remove_dir_all(&dir)?;
         }
     }
-    let password = made?;
+    let Made { password, code } = made?;
     out::say(format!("Made {} and {}.", file.display(), dir.display()));
     out::say(format!("First operator: {} · password: {}", init.operator, password.expose()));
     out::say("It is shown once; change it at the console after the first sign-in.");
+    if let Some(code) = &code {
+        out::say(format!("Recovery code: {}", code.expose()));
+        out::say("It is shown once: write it down. It opens the keys when the passphrase is lost.");
+    }
     out::say("Next: `stagedoor doctor`, then `stagedoor serve`.");
     out::json(&serde_json::json!({
         "config": file, "dir": dir, "operator": init.operator, "password": password.expose(),
+        "recovery_code": code.as_ref().map(|code| code.expose()),
     }));
     Ok(())
 }
 
-async fn furnish(file: &Path, init: &Init, dir: &Path) -> anyhow::Result<Secret<String>> {
+/// What is shown once.
+struct Made {
+    password: Secret<String>,
+    /// Where there is a passphrase that could be lost.
+    code: Option<Secret<String>>,
+}
+
+async fn furnish(file: &Path, init: &Init, dir: &Path) -> anyhow::Result<Made> {
     write_private(&dir.join("header-shop.key"), random_text(43).expose().as_bytes())?;
     let loaded = load(file)?;
     loaded.make_places()?;
-    let vault = Vault::init(loaded.vault_config(&Nature::default())?)
-        .await
-        .context("the vault cannot be made")?;
+    let config = loaded.vault_config(&Nature::default())?;
+    let vault = Vault::init(config.clone()).await.context("the vault cannot be made")?;
+    let code = match &config.keyholder {
+        Where::Here(home) if init.passphrase_file.is_some() => {
+            Some(vault::make_code(home, &SystemEntropy)?)
+        }
+        Where::Here(_) | Where::Socket { .. } => None,
+    };
     let db = loaded.open_database().await?;
     store::migrate(&db, &rooms()?.migrations(), kernel::Clock::now(&SystemClock)).await?;
     let house = House::furnish(loaded, db, vault, Nature::default())?;
@@ -69,7 +86,7 @@ async fn furnish(file: &Path, init: &Init, dir: &Path) -> anyhow::Result<Secret<
     };
     house.identity.open_account(&ctx, operator).await?;
     house.close().await?;
-    Ok(password)
+    Ok(Made { password, code })
 }
 
 /// `length` letters and digits that nobody can foretell (5 bits each).

@@ -1,10 +1,14 @@
 //! `key`: lists and rotates the vault's keys.
 
+use std::path::Path;
+
 use anyhow::Context as _;
+use kernel::SystemEntropy;
 use vault::Purpose;
 
-use crate::cli::KeyCommand;
-use crate::events::{EpochRotated, KeyRotated};
+use crate::cli::{KeyCommand, RecoveryCommand};
+use crate::config::{load_for_keyholder, read_secret};
+use crate::events::{EpochRotated, KeyRotated, RecoveryMade, RecoveryUsed};
 use crate::house::House;
 use crate::out;
 
@@ -12,6 +16,8 @@ use crate::out;
 pub(crate) async fn run(house: &House, command: KeyCommand) -> anyhow::Result<()> {
     match command {
         KeyCommand::List => list(house)?,
+        // Needs no house: it may be the one whose passphrase is lost.
+        KeyCommand::Recovery(_) => {}
         KeyCommand::Rotate { purpose } if purpose == "epoch" => epoch(house).await?,
         KeyCommand::Rotate { purpose } => {
             let purpose = Purpose::named(&purpose).with_context(|| {
@@ -37,6 +43,44 @@ pub(crate) async fn run(house: &House, command: KeyCommand) -> anyhow::Result<()
         }
     }
     house.close().await
+}
+
+/// Makes a recovery code, or uses it. Where the keyholder is a process of its own, this is run with
+/// its configuration, as its user.
+pub(crate) async fn recover(file: &Path, command: RecoveryCommand) -> anyhow::Result<()> {
+    let home = load_for_keyholder(file)?.keyholder_home()?;
+    match command {
+        RecoveryCommand::New => {
+            let code = vault::make_code(&home, &SystemEntropy)?;
+            out::say(format!("Recovery code: {}", code.expose()));
+            out::say("It is shown once. Write it down, and keep it where the passphrase is not:");
+            out::say(
+                "who has it and a backup of the keys has all keys. An older code is worthless.",
+            );
+            tell_if_here(file, RecoveryMade {}).await;
+            out::json(&serde_json::json!({ "code": code.expose() }));
+        }
+        RecoveryCommand::Use { code_file } => {
+            vault::recover(&home, &read_secret(&code_file)?, &SystemEntropy)?;
+            out::say("The root key opens by the passphrase that the configuration names now.");
+            out::say("Make a new recovery code: `stagedoor key recovery new`.");
+            tell_if_here(file, RecoveryUsed {}).await;
+            out::json(&serde_json::json!({ "recovered": true }));
+        }
+    }
+    Ok(())
+}
+
+/// Tells the log, where this is the configuration of a house and not of a keyholder alone.
+async fn tell_if_here(file: &Path, event: impl spine::Event) {
+    let told = async {
+        let house = House::open(super::act(file)?).await?;
+        tell(&house, event).await?;
+        house.close().await
+    };
+    if let Err(error) = told.await {
+        out::progress(format!("the log was not told: {error:#}"));
+    }
 }
 
 /// The change of a key is an event like any other.

@@ -32,8 +32,12 @@ pub(crate) async fn run(loaded: &Loaded, dry_run: bool) -> anyhow::Result<()> {
 }
 
 async fn apply(db: &Db, migrations: &[Migration], dry_run: bool) -> anyhow::Result<Vec<Migration>> {
+    let standing = store::standing(db, migrations).await?;
+    for step in &standing.newer {
+        out::say(format!("{} is of a newer program, and this one runs on it", step.name));
+    }
     let steps = if dry_run {
-        store::pending(db, migrations).await?
+        standing.missing
     } else {
         store::migrate(db, migrations, SystemClock.now()).await?
     };

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod audit;
+mod backup;
 mod config;
 mod database;
 mod docs;
@@ -19,7 +20,7 @@ mod witness;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command, DatabaseCommand, KeyholderCommand, Owners};
+use crate::cli::{Cli, Command, KeyCommand, KeyholderCommand, Owners};
 use crate::config::{Loaded, load, load_for_keyholder};
 use crate::demo;
 use crate::house::House;
@@ -35,12 +36,13 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Migrate { dry_run, owners } => {
             migrate::run(&act(file)?.owned_by(owners), dry_run).await?;
         }
-        Command::Database(DatabaseCommand::Grants { apply, roles, owners }) => {
-            database::grants(&act(file)?.owned_by(owners), &roles, apply).await?;
-        }
+        Command::Database(command) => database::run(file, command).await?,
+        Command::Backup(command) => backup::run(file, command).await?,
+        Command::Restore(command) => backup::restore(file, command).await?,
         Command::Config(command) => config::run(file, command).await?,
         Command::Doctor => return doctor::run(file).await,
         Command::Audit(command) => return audit::run(file, command).await,
+        Command::Key(KeyCommand::Recovery(command)) => key::recover(file, command).await?,
         Command::Key(command) => key::run(&House::open(act(file)?).await?, command).await?,
         Command::Keyholder(KeyholderCommand::Init) => {
             keyholder::init(&load_for_keyholder(file)?).await?;

@@ -14,7 +14,7 @@ use kernel::Secret;
 
 pub(crate) use parts::{
     CertificateConfig, Config, HeaderKeyConfig, LogConfig, LogFormat, Mode, ProcessesConfig,
-    RootKind, UpstreamTlsConfig,
+    RootKind, TlsConfig, UpstreamTlsConfig,
 };
 pub(crate) use redis::RedisConfig;
 pub(crate) use reference::annotate;

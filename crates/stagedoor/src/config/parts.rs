@@ -28,6 +28,8 @@ pub(crate) struct Config {
     pub root: RootConfig,
     /// The keyholder, where it is a process of its own. Restart.
     pub keyholder: KeyholderConfig,
+    /// Backups. Read by the commands that make and restore them.
+    pub backup: BackupConfig,
     /// Where the program listens. Restart.
     pub listen: ListenConfig,
     /// TLS. Restart; files that are renewed are seen within a minute, or at SIGHUP.
@@ -184,6 +186,21 @@ impl Default for KeyholderConfig {
             wait_ms: 30_000,
         }
     }
+}
+
+/// `[backup]`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct BackupConfig {
+    /// The file with the passphrase (at least 12 characters) that seals backups; not the root key's.
+    /// Keep a copy of it where the backups are not. Default none: `--passphrase-file`.
+    #[schema(value_type = Option<String>)]
+    pub passphrase_file: Option<PathBuf>,
+    /// The list of erased persons, by pseudonyms that mean nothing to others: without it, restoring
+    /// keys brings back whom you erased after that backup. Copy it away as it grows. Default
+    /// `erased` in `data.keys_dir`.
+    #[schema(value_type = Option<String>)]
+    pub erased_file: Option<PathBuf>,
 }
 
 /// How the root key is kept.

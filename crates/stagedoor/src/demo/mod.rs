@@ -1,7 +1,7 @@
 //! The demonstration: a throw-away house with a small live-shopping shop behind its door, accounts
 //! of every kind, and either a table of addresses to try, or the story (`--script`).
 
-mod client;
+pub(crate) mod client;
 mod people;
 mod script;
 mod shop;

@@ -13,12 +13,12 @@ use crate::program::{Serving, Shop};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A small disk of its own for a folder.
-struct Disk(PathBuf);
+pub(crate) struct Disk(PathBuf);
 
 impl Disk {
     /// Puts the folder with what is in it on a disk of this size; none where nobody may mount, which
     /// is said loudly, and in CI is a failure.
-    fn under(folder: &Path, kib: u32) -> Option<Self> {
+    pub(crate) fn under(folder: &Path, kib: u32) -> Option<Self> {
         let aside = folder.with_extension("aside");
         std::fs::create_dir_all(folder).unwrap();
         let copy = |from: &Path, to: &Path| {
@@ -38,7 +38,7 @@ impl Disk {
         Some(Self(folder.to_owned()))
     }
 
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         use std::io::Write as _;
         let mut ballast = std::fs::File::create(self.0.join("ballast")).unwrap();
         for size in [64 * 1024, 1024, 1] {
@@ -46,7 +46,7 @@ impl Disk {
         }
     }
 
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         std::fs::remove_file(self.0.join("ballast")).unwrap();
     }
 }

@@ -21,6 +21,7 @@ mod door;
 mod drill;
 mod full_disk;
 mod hard_weather;
+mod keep;
 mod keyholder;
 mod killed;
 mod mail_server;

@@ -8,11 +8,13 @@
     reason = "a test that cannot go on must stop where it stands, and ends what it spawned"
 )]
 
+mod copying;
 mod cutting;
 mod dialect;
 mod failing;
 mod grouping;
 mod silent;
+mod upgrading;
 
 use std::time::Duration;
 

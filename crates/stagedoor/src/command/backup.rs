@@ -1,0 +1,51 @@
+//! `backup` and `restore`: takes, checks, restores and tries backups.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::cli::{Backup, BackupCommand, Restore, RestoreCommand, Restoring};
+use crate::config::{Loaded, load};
+use crate::keep::backup::{self, BackupKind};
+use crate::keep::{drill, passphrase, restore};
+
+/// Takes or checks a backup.
+pub(crate) async fn run(file: &Path, command: Backup) -> anyhow::Result<()> {
+    let Backup { to, keys, dry_run, passphrase_file, command } = command;
+    if let Some(BackupCommand::Verify { file: backup, keys, passphrase_file: own }) = command {
+        // A backup is checked anywhere: a configuration is not needed.
+        let named = own.or(passphrase_file);
+        let loaded = if named.is_some() { None } else { load(file).ok() };
+        let kind = if keys { BackupKind::Keys } else { BackupKind::Data };
+        let passphrase = passphrase(named.as_deref(), loaded.as_ref())?;
+        return backup::verify(&backup, kind, &passphrase).await;
+    }
+    let data = to.context("where to? Name a file or a folder")?;
+    let loaded = super::act(file)?;
+    let passphrase =
+        (!dry_run).then(|| passphrase(passphrase_file.as_deref(), Some(&loaded))).transpose()?;
+    backup::run(loaded, backup::Wanted { data, keys, passphrase }).await
+}
+
+/// Restores a backup, or tries whether it could be.
+pub(crate) async fn restore(file: &Path, command: Restore) -> anyhow::Result<()> {
+    let Restore { backup, dry_run, restoring, command } = command;
+    let loaded = super::act(file)?;
+    if let Some(RestoreCommand::Drill { backup, samples, restoring }) = command {
+        let wanted = wanted(&loaded, backup, restoring)?;
+        return drill::run(loaded, wanted, samples).await;
+    }
+    let backup = backup.context("which backup? Name its file")?;
+    let wanted = wanted(&loaded, backup, restoring)?;
+    restore::run(loaded, restore::Wanted { dry_run, ..wanted }).await
+}
+
+fn wanted(
+    loaded: &Loaded,
+    data: std::path::PathBuf,
+    restoring: Restoring,
+) -> anyhow::Result<restore::Wanted> {
+    let Restoring { keys, erased, none_erased, passphrase_file } = restoring;
+    let passphrase = passphrase(passphrase_file.as_deref(), Some(loaded))?;
+    Ok(restore::Wanted { data, keys, erased, none_erased, dry_run: false, passphrase })
+}
