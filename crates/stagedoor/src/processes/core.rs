@@ -63,11 +63,16 @@ fn needs(loaded: &Loaded) -> Needs {
     let scrape = config.observe.token_file.clone();
     let named = named.into_iter().flatten().chain(witnesses).chain(siem).chain(scrape);
     let named = named.map(|file| loaded.base.join(file));
+    let erased = crate::keep::ledger::file_of(loaded).parent().map(PathBuf::from);
     // The databases' libraries ask for randomness, and for the name of this user.
     let asked = ["/dev/urandom", "/etc/passwd", "/proc/self"].map(PathBuf::from);
     Needs {
         reads: sandbox::name_look_up().into_iter().chain(asked).chain(named).collect(),
-        writes: [places.data, places.keys].into_iter().chain(sink_folders(loaded)).collect(),
+        writes: [places.data, places.keys]
+            .into_iter()
+            .chain(sink_folders(loaded))
+            .chain(erased)
+            .collect(),
         closed_ports: None,
         calls: Calls::Core,
     }
