@@ -128,7 +128,7 @@ def main():
     try:
         with tempfile.TemporaryDirectory() as folder:
             nodes = make(binary, folder, postgres, name, redis_port, upstream.server_address[1], running)
-            measure(binary, folder, nodes, sessions)
+            measure(binary, folder, nodes, sessions, running)
             for node in running:
                 node.terminate()
             for node in running:
@@ -172,16 +172,20 @@ def make(binary, folder, postgres, name, redis_port, upstream, running):
             mine = mine.replace("# key_file = \"tls/key.pem", "key_file = \"var/self-signed.key")
         mine += f'\n[redis]\nurl = "redis://127.0.0.1:{link.port}"\n'
         open(os.path.join(folder, f"node-{number}.toml"), "w").write(mine)
-        program = subprocess.Popen([binary, "--json", "-c", f"node-{number}.toml", "serve"], cwd=folder,
-                                   stdout=subprocess.PIPE, stderr=open(os.path.join(folder, f"log-{number}"), "w"))
-        running.append(program)
-        door = json.loads(program.stdout.readline())["door"]
-        context = ssl.create_default_context(cafile=os.path.join(folder, "var/self-signed.crt"))
-        port = int(door.rsplit(":", 1)[1])
-        nodes.append({"port": port, "context": context, "database": database, "redis": link,
-                      "client": Client(port, context)})
+        nodes.append({"name": f"node-{number}", "database": database, "redis": link})
+        start(binary, folder, nodes[-1], running)
     wait_whole(binary, folder)
     return nodes
+
+
+def start(binary, folder, node, running):
+    log = open(os.path.join(folder, node["name"] + ".log"), "a")
+    program = subprocess.Popen([binary, "--json", "-c", node["name"] + ".toml", "serve"], cwd=folder,
+                               stdout=subprocess.PIPE, stderr=log)
+    running.append(program)
+    door = json.loads(program.stdout.readline())["door"]
+    context = ssl.create_default_context(cafile=os.path.join(folder, "var/self-signed.crt"))
+    node.update(program=program, client=Client(int(door.rsplit(":", 1)[1]), context))
 
 
 def wait_whole(binary, folder):
@@ -240,7 +244,7 @@ def one_end(nodes, ends):
     return took
 
 
-def measure(binary, folder, nodes, sessions):
+def measure(binary, folder, nodes, sessions, running):
     print(f"load average {os.getloadavg()[0]:.1f}", flush=True)
     one_end(nodes, True)
     control, ended = [], []
@@ -282,6 +286,24 @@ def measure(binary, folder, nodes, sessions):
         without.append((until(third, token, "/orders", 401) - began) * 1000)
     third["redis"].mend()
     percentiles("without Redis, refused through the database after", without)
+    wait_whole(binary, folder)
+    taken = []
+    for _ in range(3):
+        look = lambda: json.loads(subprocess.run([binary, "--json", "node", "list"], cwd=folder, check=True,
+                                                 capture_output=True).stdout)
+        leader = next(row["node"] for row in look()["nodes"] if row["leads"])
+        dying = next(node for node in nodes if node["name"] == leader)
+        dying["program"].kill()
+        dying["program"].wait()
+        running.remove(dying["program"])
+        began = time.perf_counter()
+        sign_in(next(node for node in nodes if node is not dying))
+        while (now := look())["pending"] > 0 or any(row["leads"] and row["node"] == leader for row in now["nodes"]):
+            pass
+        taken.append((time.perf_counter() - began) * 1000)
+        start(binary, folder, dying, running)
+        wait_whole(binary, folder)
+    percentiles("the sequencer killed, another has sequenced what waited after", taken)
 
 
 main()

@@ -52,6 +52,9 @@ const OBSERVED: [&str; 19] = [
     "session.token_expired",
 ];
 
+/// How far ahead of this moment a heartbeat may be: a request looks at the clock once, at its start.
+const FUTURE_US: i64 = 1_000_000;
+
 type Minting = Shared<BoxFuture<'static, Option<Minted>>>;
 type MintingRef = WeakShared<BoxFuture<'static, Option<Minted>>>;
 
@@ -213,7 +216,9 @@ impl Inner {
     pub(crate) fn is_silent(&self, span_s: u64, now: Timestamp) -> bool {
         let heard = self.heard_us.load(Ordering::Acquire);
         let span_us = i64::try_from(span_s).unwrap_or(i64::MAX).saturating_mul(1_000_000);
-        now.micros().saturating_sub(heard) > span_us
+        let age_us = now.micros().saturating_sub(heard);
+        // A word from the future: the clock was set back since, and nobody knows how old it is.
+        age_us > span_us || age_us < -FUTURE_US
     }
 
     /// Whether a position of the feed is folded in.
@@ -302,14 +307,18 @@ impl Inner {
                 positions.insert(message.position.publisher, message.position.number);
             }
             Update::Heartbeat(message) => {
-                self.hear(message.at);
+                self.hear(message.at, now);
                 self.forget(now);
             }
         }
     }
 
-    fn hear(&self, at: Timestamp) {
-        self.heard_us.fetch_max(at.micros(), Ordering::AcqRel);
+    fn hear(&self, at: Timestamp, now: Timestamp) {
+        let later = |known: i64| {
+            let known_still = known <= now.micros().saturating_add(FUTURE_US);
+            Some(if known_still { known.max(at.micros()) } else { at.micros() })
+        };
+        let _ = self.heard_us.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
     }
 
     fn forget(&self, now: Timestamp) {

@@ -153,6 +153,13 @@ async fn silence_of_the_feed_closes_what_is_sensitive() {
     assert_eq!(status(&world.get("/orders", &cookie(&token)).await), 200);
     world.beat().await;
     assert_eq!(status(&world.get("/checkout", &cookie(&token)).await), 200);
+    // A clock that jumps ahead and back does not make one word count for an hour.
+    world.clock.forward(3_600);
+    world.beat().await;
+    world.clock.forward(-3_600);
+    assert_eq!(status(&world.get("/checkout", &cookie(&token)).await), 503);
+    world.beat().await;
+    assert_eq!(status(&world.get("/checkout", &cookie(&token)).await), 200);
 }
 
 #[tokio::test]

@@ -67,7 +67,8 @@ impl Follower {
             (peers.heard(), peers.has_gap())
         };
         let reading = house.hub.reading();
-        let whole = began.since(self.whole_at) >= WHOLE_EVERY;
+        // Also where the clock was set back: what was looked at by a wrong one does not count.
+        let whole = began.since(self.whole_at) >= WHOLE_EVERY || began < self.read_at;
         if gap || whole {
             self.followed.forget();
         }
@@ -95,7 +96,7 @@ impl Follower {
         if whole {
             self.whole_at = began;
         }
-        nodes.see(|seen| seen.database_at = seen.database_at.max(Some(began)));
+        nodes.see(|seen| seen.database_at = Some(began));
         let mut peers = nodes.peers();
         peers.expect(others);
         if peers.caught_up(&house.hub) {

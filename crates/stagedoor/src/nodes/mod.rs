@@ -160,7 +160,10 @@ impl Nodes {
         if is_off(seen.skew_us) {
             return None;
         }
-        seen.database_at.max(self.peers().evidence())
+        let now = self.now();
+        let known = seen.database_at.max(self.peers().evidence());
+        // A moment to come: the clock was set back since.
+        known.filter(|at| *at <= now)
     }
 
     fn peers(&self) -> MutexGuard<'_, Peers> {

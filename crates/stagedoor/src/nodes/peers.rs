@@ -109,7 +109,7 @@ impl Peers {
         Said::Beat(Beat { node: self.node.clone(), count: self.count, number, echoes })
     }
 
-    /// Takes a message; what is refused is counted.
+    /// Takes a message; what is refused is counted, and said at every doubling.
     pub(super) fn take(
         &mut self,
         hub: &Hub,
@@ -118,7 +118,11 @@ impl Peers {
     ) -> Result<Next, Refused> {
         let taken = self.try_take(hub, bytes, now);
         if let Err(refused) = taken {
-            *self.refused.entry(refused).or_default() += 1;
+            let count = self.refused.entry(refused).or_default();
+            *count += 1;
+            if count.is_power_of_two() {
+                tracing::warn!(%refused, count, "messages on Redis are no node's of this house");
+            }
         }
         taken
     }
@@ -128,7 +132,7 @@ impl Peers {
         if header.sender == self.own {
             let said = self.keys.open(&self.own_key, header, sealed)?;
             if let Said::Beat(beat) = said {
-                self.looped_at = self.looped_at.max(self.said_at(beat.count));
+                self.looped_at = self.said_at(beat.count).or(self.looped_at);
             }
             return Ok(Next::default());
         }
@@ -193,7 +197,8 @@ impl Peers {
         peer.node.clone_from(&beat.node);
         peer.number = peer.number.max(beat.number);
         let proven = peer.echo_at.is_none() && echoed.is_some();
-        peer.echo_at = peer.echo_at.max(echoed);
+        // Echoes come in order; the clock may not.
+        peer.echo_at = echoed.or(peer.echo_at);
         if proven {
             tracing::info!(node = beat.node, "a node is heard");
             self.succeed(hub, from, &beat.node);

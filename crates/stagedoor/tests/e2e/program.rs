@@ -44,6 +44,16 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// A library to be preloaded into the program, of `tests/peer/NAME.c`, made in a folder.
+pub(crate) fn preloaded(dir: &Path, name: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/peer/{name}.c"));
+    let library = dir.join(format!("{name}.so"));
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source);
+    assert!(compiler.status().expect("a C compiler").success());
+    library
+}
+
 /// A house made by `init` in a folder of its own, listening on free ports.
 pub(crate) struct Shop {
     pub dir: TempDir,

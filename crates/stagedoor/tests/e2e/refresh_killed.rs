@@ -2,13 +2,10 @@
 //! before each message of the transaction on its way to `PostgreSQL` or back. Afterwards the token
 //! that the client holds leads to one successor, whoever asks how often, and nobody is logged out.
 
-use std::path::Path;
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use crate::death::Death;
-use crate::program::{Serving, Shop, stagedoor};
+use crate::program::{Serving, Shop, preloaded, stagedoor};
 
 /// Far more steps than a refresh has.
 const STEPS_MAX: usize = 150;
@@ -74,20 +71,10 @@ fn die_everywhere(
     killed
 }
 
-/// The library that ends the program before a write.
-fn preloaded(dir: &Path) -> std::path::PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peer/dying.c");
-    let library = dir.join("dying.so");
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source);
-    assert!(compiler.status().expect("a C compiler").success());
-    library
-}
-
 #[test]
 fn before_each_write_on_sqlite() {
     let shop = shop(&[]);
-    let (library, death) = (preloaded(shop.path()), shop.path().join("death"));
+    let (library, death) = (preloaded(shop.path(), "dying"), shop.path().join("death"));
     let serve = || {
         let _ = std::fs::remove_file(&death);
         let mut command = stagedoor(shop.path());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::nodes::{Node, Nodes};
-use crate::program::{PASSWORD, Shop, answer, run, stagedoor, words};
+use crate::program::{PASSWORD, Shop, answer, preloaded, run, stagedoor, words};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,23 +38,23 @@ impl Drop for Installation {
 
 impl Installation {
     fn start(url: &str) -> Self {
+        let installation = Self::new(url);
+        installation.inner.nodes.iter().for_each(Node::start);
+        installation.until_one(3);
+        installation
+    }
+
+    fn new(url: &str) -> Self {
         let inner = Nodes::three(url, edit);
         for node in &inner.nodes {
             node.shop
                 .edit("console = \"127.0.0.1:0", &format!("console = \"127.0.0.1:{}", free_port()));
-            node.start();
         }
-        let installation = Self { inner };
-        installation.until_one();
-        installation
+        Self { inner }
     }
 
     fn node(&self, number: usize) -> &Node {
         &self.inner.nodes[number]
-    }
-
-    fn running(&self) -> usize {
-        self.inner.nodes.iter().filter(|node| node.id().is_some()).count()
     }
 
     /// One request to a node.
@@ -76,8 +76,7 @@ impl Installation {
     }
 
     /// Until each running node hears each other without a gap.
-    fn until_one(&self) {
-        let running = self.running();
+    fn until_one(&self, running: usize) {
         until("the nodes are one", || {
             let list = self.list();
             let rows = list["nodes"].as_array().unwrap().clone();
@@ -159,7 +158,7 @@ impl Installation {
             node.redis.mend();
         }
         for node in &self.inner.nodes {
-            assert_eq!(node.stop(), Some(0));
+            assert!(node.stop().is_none_or(|code| code == 0));
         }
         assert!(self.list()["nodes"].as_array().unwrap().is_empty(), "who leaves takes its row");
         self.inner.home.verified();
@@ -170,7 +169,9 @@ impl Installation {
 fn edit(shop: &Shop) {
     shop.edit(
         "# paths that need a session; ",
-        "[[route]]\nname = \"orders\"\nprefix = \"/orders\"\nupstream = \"shop\"\n\n# ",
+        "[[route]]\nname = \"orders\"\nprefix = \"/orders\"\nupstream = \"shop\"\n\n\
+         [[route]]\nname = \"prices\"\nprefix = \"/prices\"\nupstream = \"shop\"\n\
+         access = \"open\"\nstale_max_s = 2\n\n# ",
     );
     shop.lift_limits();
     shop.edit("[listen]", "[proxies]\ntrusted = [\"127.0.0.1\"]\n\n[listen]");
@@ -311,7 +312,7 @@ fn without_redis_the_database_tells_and_without_the_database_redis_does() {
         let took = nodes.until_status(2, &phone, "/orders", 401);
         assert!(took < Duration::from_secs(4), "{took:?}");
         nodes.node(2).redis.mend();
-        nodes.until_one();
+        nodes.until_one(3);
         // now it cannot ask the database; what the others commit it hears
         let phone = bearer(&nodes.sign_in(0));
         let lasting = bearer(&nodes.sign_in(0));
@@ -386,7 +387,7 @@ fn what_a_stranger_says_on_redis_is_refused_and_counted() {
         for number in 0..3 {
             assert_eq!(nodes.status(number, &[&phone], "/checkout"), 502);
         }
-        nodes.until_one();
+        nodes.until_one(3);
         nodes.stop();
     });
 }
@@ -412,7 +413,7 @@ fn a_leader_that_dies_or_sleeps_is_succeeded_and_forks_nothing() {
         eprintln!("took over after {:?}", began.elapsed());
         // back at once under its name: its folder is its own
         nodes.node(first).start();
-        nodes.until_one();
+        nodes.until_one(3);
         // the leader sleeps, is succeeded, and wakes
         let second = leader(&nodes).unwrap();
         nodes.node(second).pause();
@@ -427,7 +428,7 @@ fn a_leader_that_dies_or_sleeps_is_succeeded_and_forks_nothing() {
             nodes.sign_in(number);
         }
         until("all is sequenced", || nodes.list()["pending"] == 0);
-        nodes.until_one();
+        nodes.until_one(3);
         nodes.stop();
     });
 }
@@ -482,6 +483,44 @@ fn a_name_is_one_nodes_and_doctor_compares() {
         nodes.node(1).shop.edit("name = \"Shop\"", "name = \"Another\"");
         let other = finding();
         assert!(other["mend"].as_str().unwrap().contains("configuration"), "{other}");
+        nodes.stop();
+    });
+}
+
+#[test]
+fn a_wrong_clock_does_not_start_and_one_that_jumps_closes_what_is_sensitive() {
+    testkit::with_postgres(|url| {
+        let nodes = Installation::new(url);
+        nodes.node(0).start();
+        nodes.node(1).start();
+        let shop = &nodes.node(2).shop;
+        let (library, clock) = (preloaded(shop.path(), "clock"), shop.path().join("clock"));
+        let command = || {
+            let mut command = stagedoor(shop.path());
+            command.env("LD_PRELOAD", &library).env("STAGEDOOR_TEST_CLOCK", &clock);
+            command
+        };
+        let set = |off: &str| std::fs::write(&clock, off).unwrap();
+        set("3600");
+        let output = command().arg("serve").output().unwrap();
+        assert!(!output.status.success());
+        assert!(words(&output).contains("off the database server"), "{}", words(&output));
+        set("0");
+        let third = shop.serve_by(command());
+        nodes.until_one(3);
+        let prices = || third.curl(shop, &[], "/prices").0;
+        assert_eq!(prices(), 502, "let through");
+        for off in ["3600", "-3600"] {
+            set(off);
+            until("closed", || prices() == 503);
+            assert_eq!(nodes.status(0, &[], "/prices"), 502, "the others go on");
+            nodes.sign_in(0);
+            nodes.sign_in(1);
+            until("all is sequenced", || nodes.list()["pending"] == 0);
+            set("0");
+            until("open again", || prices() == 502);
+        }
+        assert_eq!(third.stop(), Some(0));
         nodes.stop();
     });
 }
