@@ -171,7 +171,8 @@ impl<'a> Operator<'a> {
         let (_, page) = operator.get("/console/sign-in");
         let (_, rest) = page.split_once("name=\"csrf\" value=\"").unwrap();
         let csrf = format!("csrf={}", rest.split_once('"').unwrap().0);
-        let password = format!("password={}", shop.operator);
+        let password = std::fs::read_to_string(shop.path().join("operator.pw")).unwrap();
+        let password = format!("password={password}");
         let port = serving.console.rsplit_once(':').unwrap().1;
         let origin = format!("origin: https://localhost:{port}");
         let email = "email=ops@shop.example";

@@ -57,8 +57,6 @@ pub(crate) fn preloaded(dir: &Path, name: &str) -> PathBuf {
 /// A house made by `init` in a folder of its own, listening on free ports.
 pub(crate) struct Shop {
     pub dir: TempDir,
-    /// The first operator's password.
-    pub operator: String,
 }
 
 impl Shop {
@@ -83,7 +81,8 @@ impl Shop {
         let made = answer(dir.path(), &[&fixed[..], &rest, more].concat());
         let operator = made["password"].as_str().expect("a password").to_owned();
         assert!(operator.len() >= 16);
-        let shop = Self { dir, operator };
+        std::fs::write(dir.path().join("operator.pw"), operator).expect("the file");
+        let shop = Self { dir };
         shop.edit("0.0.0.0:8443", "127.0.0.1:0");
         shop.edit("127.0.0.1:8444", "127.0.0.1:0");
         shop
