@@ -46,8 +46,7 @@ impl Depot {
 
 /// The same configuration in an empty folder: the day after the fire.
 fn empty_place(shop: &Shop) -> Shop {
-    let operator = shop.operator.clone();
-    let place = Shop { dir: tempfile::TempDir::new().unwrap(), operator };
+    let place = Shop { dir: tempfile::TempDir::new().unwrap() };
     std::fs::copy(shop.config(), place.config()).unwrap();
     std::fs::create_dir(place.path().join("var")).unwrap();
     let key = "var/header-shop.key";

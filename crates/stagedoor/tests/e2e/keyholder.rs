@@ -36,7 +36,7 @@ impl Two {
         if !apart {
             eprintln!("LEFT OUT: not root, so both run as one user");
         }
-        let two = Self { shop: Shop { dir, operator: String::new() }, apart };
+        let two = Self { shop: Shop { dir }, apart };
         let core = if apart { CORE } else { std::fs::metadata(two.path()).unwrap().uid() };
         let settings = format!(
             "{root}\n[keyholder]\nsocket = \"run/socket\"\ndir = \"kh\"\ncore_user = \"{core}\"\n"

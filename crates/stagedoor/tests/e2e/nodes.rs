@@ -155,7 +155,7 @@ impl Nodes {
         let text = std::fs::read_to_string(home.config()).expect("the file");
         let nodes = (1..=3).map(|number| {
             let (postgres, to_redis) = (Proxy::before(&place), Proxy::before(&redis.place()));
-            let shop = Shop { dir: TempDir::new().expect("a folder"), operator: String::new() };
+            let shop = Shop { dir: TempDir::new().expect("a folder") };
             let text = text
                 .replace("node-1", &format!("node-{number}"))
                 .replace(url, &postgres.instead_of(url))
