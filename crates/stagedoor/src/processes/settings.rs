@@ -60,7 +60,7 @@ pub(super) struct CoreSettings {
 pub(super) fn closed_ports(config: &Config, base: &Path) -> Vec<u16> {
     let urls = [&config.data.database_url, &config.data.keys_database_url];
     let mut ports: Vec<u16> = urls.into_iter().flatten().filter_map(|url| port_of(url)).collect();
-    if let Ok(Some(server)) = config.redis.server(std::path::Path::new(".")) {
+    if let Ok(Some(server)) = config.redis.server(base) {
         ports.push(server.port());
     }
     if config.identity.mail.to == identity::MailRoad::Smtp {
