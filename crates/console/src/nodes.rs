@@ -105,9 +105,8 @@ fn points(disk: &Disk) -> String {
         .samples()
         .map(|seen| (seen.at.seconds(), seen.free_bytes, seen.total_bytes.max(1)))
         .collect();
-    let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
-        return String::new();
-    };
+    // One sample is no line.
+    let [first, .., last] = samples.as_slice() else { return String::new() };
     let span = (last.0 - first.0).max(1);
     let point = |(at, free, total): &(i64, i64, i64)| {
         // Kilobytes: the product of bytes and a height would not fit.

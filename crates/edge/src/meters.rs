@@ -15,7 +15,7 @@ use crate::head::Flaw;
 const NAMES_MAX: usize = 1_000;
 
 /// Codes of refusals besides those of [`Flaw`].
-const CODES: [&str; 33] = [
+const CODES: [&str; 34] = [
     "edge.blocked",
     "edge.body_broken",
     "edge.body_slow",
@@ -26,6 +26,7 @@ const CODES: [&str; 33] = [
     "edge.forward_auth_question",
     "edge.forward_auth_stranger",
     "edge.http2_flood",
+    "edge.limit_unknown",
     "edge.limited",
     "edge.loop",
     "edge.method",

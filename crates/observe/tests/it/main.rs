@@ -1,7 +1,6 @@
 //! The room's promises (O1, O2), on SQLite and PostgreSQL, with a real log.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot go on must stop where it stands"
 )]

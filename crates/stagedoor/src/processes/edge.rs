@@ -3,6 +3,7 @@
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ use crate::command::serve::start_log;
 use crate::door::{self, Asks, Shared};
 use crate::gauges::{CONSOLE, SHOP, TraceSettings};
 
+/// What the system says of this process itself, for its gauges.
+const OWN: [&str; 3] = ["/proc/self/status", "/proc/self/stat", "/proc/self/limits"];
+
 /// Runs until the supervisor says so, or is gone.
 pub(super) fn run(
     settings: EdgeSettings,
@@ -33,7 +37,7 @@ pub(super) fn run(
     supervisor: Supervisor,
 ) -> anyhow::Result<()> {
     let off = sandbox::enter(&Needs {
-        reads: sandbox::name_look_up(),
+        reads: sandbox::name_look_up().into_iter().chain(OWN.map(PathBuf::from)).collect(),
         writes: Vec::new(),
         closed_ports: Some(settings.closed_ports.clone()),
         calls: Calls::Edge,
