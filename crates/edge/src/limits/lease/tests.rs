@@ -259,3 +259,24 @@ fn a_burst_is_taken_ahead_and_what_lies_unused_goes_back() {
     let level = (world.store.tat_us - 300_000) / world.terms.gcra.emission_us;
     assert!((200 - 300 * 60 / 1_000 - 1..=200).contains(&level), "{level}");
 }
+
+// The control switched off: leases that do not shrink let a part of a second burst pass beside it.
+#[test]
+fn a_lease_that_did_not_shrink_would_pass_beside_a_second_burst() {
+    let run = |slack: Option<u32>| {
+        let mut world = World::new(&rule(1_000, 0, 1), 4, vec![200]);
+        let stated = i64::from(world.terms.slack) * 4;
+        world.terms.slack = slack.unwrap_or(world.terms.slack);
+        for (begin_us, count, gap_us) in [(0, 150, 1_000), (20_000_000, 1_000, 100)] {
+            for at in 0..count {
+                for node in 0..4 {
+                    world.at(begin_us + at * gap_us, Event::Request { node });
+                }
+            }
+        }
+        world.run();
+        world.excess() - stated
+    };
+    assert!(run(None) <= 0);
+    assert!(run(Some(125)) > 100);
+}
