@@ -15,7 +15,7 @@ use crate::head::Flaw;
 const NAMES_MAX: usize = 1_000;
 
 /// Codes of refusals besides those of [`Flaw`].
-const CODES: [&str; 34] = [
+const CODES: [&str; 35] = [
     "edge.blocked",
     "edge.body_broken",
     "edge.body_slow",
@@ -32,6 +32,7 @@ const CODES: [&str; 34] = [
     "edge.method",
     "edge.no_route",
     "edge.no_websocket",
+    "edge.position",
     "edge.proxy_protocol",
     "edge.stale",
     "edge.streams_full",
