@@ -175,6 +175,7 @@ pub(crate) async fn start_core(house: &Arc<House>) -> anyhow::Result<Core> {
     house.load_feed().await?;
     let observations = Arc::new(Observations::new(house.config.bounds.observations_max));
     let tasks = Tasks::start(house, &nodes, &observations)?;
+    nodes.joined().await;
     Ok(Core { nodes, tasks, observations })
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use web::feed::{Subscription, Update};
@@ -83,7 +84,7 @@ impl<'a> Talk<'a> {
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return self.say(&Said::Bye).await,
+                () = stop.cancelled() => return self.leave(feed).await,
                 update = feed.next() => self.pass_on(update).await?,
                 reply = self.connection.next() => {
                     let next = self.hear(reply?)?;
@@ -99,6 +100,14 @@ impl<'a> Talk<'a> {
                 Ok(()) = grown.changed(), if !look => look = true,
             }
         }
+    }
+
+    /// Says what is still to be said, and goodbye.
+    async fn leave(&mut self, mut feed: Subscription) -> anyhow::Result<()> {
+        while let Some(update @ Some(_)) = feed.next().now_or_never() {
+            self.pass_on(update).await?;
+        }
+        self.say(&Said::Bye).await
     }
 
     /// Says what this node published; what only reached it from elsewhere is not its to say.

@@ -34,6 +34,9 @@ pub(crate) use self::report::{PeerReport, Report};
 
 /// How often the door is told up to when all is known.
 const PULSE: Duration = Duration::from_millis(500);
+/// How long a start waits for Redis, and how often it looks.
+const JOIN_TRIES: u32 = 100;
+const JOIN_STEP: Duration = Duration::from_millis(10);
 /// How far this node's clock may be from the database server's before it is not believed: less than
 /// what signed tokens and revocations allow for.
 const SKEW_MAX: Duration = Duration::from_secs(30);
@@ -131,6 +134,17 @@ impl Nodes {
         tracker.spawn(Arc::clone(self).pulse(stop.clone()));
         if self.server.is_some() {
             tracker.spawn(link::run(Arc::clone(self), stop.clone()));
+        }
+    }
+
+    /// Waits until the others hear this node, for a moment at most: where one of them is cut from the
+    /// database, it must know of this node before anything is committed here.
+    pub(crate) async fn joined(&self) {
+        for _ in 0..JOIN_TRIES {
+            if self.seen().link != Link::Down {
+                return;
+            }
+            tokio::time::sleep(JOIN_STEP).await;
         }
     }
 

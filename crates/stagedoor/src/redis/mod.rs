@@ -192,4 +192,53 @@ mod tests {
         let shown = format!("{:?}", Server::parse("redis://a:secret@x", None).unwrap());
         assert!(!shown.contains("secret"));
     }
+
+    /// A server of this test's own that speaks TLS only and asks for a password; none where none is
+    /// installed.
+    fn secured(dir: &std::path::Path, port: u16) -> Option<std::process::Child> {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(dir.join("crt"), made.cert.pem()).unwrap();
+        std::fs::write(dir.join("key"), made.signing_key.serialize_pem()).unwrap();
+        let mut command = std::process::Command::new("redis-server");
+        command.current_dir(dir).stdout(std::process::Stdio::null());
+        command.args(["--port", "0", "--tls-port", &port.to_string(), "--bind", "127.0.0.1"]);
+        command.args(["--tls-cert-file", "crt", "--tls-key-file", "key", "--save", ""]);
+        command.args(["--tls-ca-cert-file", "crt", "--tls-auth-clients", "no"]);
+        command.args(["--requirepass", "p@ss"]).spawn().ok()
+    }
+
+    #[tokio::test]
+    async fn over_tls_with_a_password_and_to_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let Some(mut child) = secured(dir.path(), port) else { return };
+        let roots = std::fs::read(dir.path().join("crt")).unwrap();
+        let server = |password: &str, roots: Option<&[u8]>| {
+            Server::parse(&format!("rediss://:{password}@localhost:{port}"), roots).unwrap()
+        };
+        let mut opened = server("p%40ss", Some(&roots)).connect().await;
+        for _ in 0..100 {
+            if opened.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            opened = server("p%40ss", Some(&roots)).connect().await;
+        }
+        let mut connection = opened.unwrap();
+        connection.send(&[b"SUBSCRIBE", b"c"]).await.unwrap();
+        let large = vec![7; TEXT_BYTES_MAX];
+        connection.send(&[b"PUBLISH", b"c", &large]).await.unwrap();
+        let mut heard = Vec::new();
+        while !heard.contains(&Reply::Int(1)) || heard.len() < 3 {
+            heard.push(connection.next().await.unwrap());
+        }
+        let texts = [b"message".to_vec(), b"c".to_vec(), large].map(Reply::Text);
+        assert!(heard.contains(&Reply::Push(texts.to_vec())));
+        assert!(server("wrong", Some(&roots)).connect().await.is_err());
+        assert!(server("p%40ss", None).connect().await.is_err(), "no public authority vouches");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }
