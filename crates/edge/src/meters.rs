@@ -15,7 +15,8 @@ use crate::head::Flaw;
 const NAMES_MAX: usize = 1_000;
 
 /// Codes of refusals besides those of [`Flaw`].
-const CODES: [&str; 35] = [
+const CODES: [&str; 36] = [
+    "edge.behind",
     "edge.blocked",
     "edge.body_broken",
     "edge.body_slow",
