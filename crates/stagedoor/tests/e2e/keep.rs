@@ -71,13 +71,17 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 
 /// No file of the place holds these bytes, in whatever place of a page or a write-ahead log.
 fn assert_nowhere(folder: &Path, bytes: &[u8]) {
+    assert!(!is_somewhere(folder, bytes), "{} is somewhere", String::from_utf8_lossy(bytes));
+}
+
+fn is_somewhere(folder: &Path, bytes: &[u8]) -> bool {
     let files = files_below(folder);
     assert!(files.len() >= 4, "{files:?}");
-    for file in files {
-        let held = std::fs::read(&file).unwrap();
-        let found = held.windows(bytes.len()).any(|part| part == bytes);
-        assert!(!found, "{} holds {:?}", file.display(), String::from_utf8_lossy(bytes));
-    }
+    let holds = |file: &PathBuf| {
+        let held = std::fs::read(file).unwrap();
+        held.windows(bytes.len()).any(|part| part == bytes)
+    };
+    files.iter().any(holds)
 }
 
 /// A shop in which people live, signed in, sold to, and were erased.
@@ -221,6 +225,15 @@ fn a_backup_is_taken_while_it_serves_and_restored_elsewhere() {
     assert_eq!(serving.stop(), Some(0));
     events(&place);
     assert_nowhere(place.path(), CANARY.as_bytes());
+    assert!(is_somewhere(place.path(), b"identity_account"), "the look finds nothing at all");
+    // and by the restored keys nothing of them opens
+    let drill = ["restore", "drill", &data, "--keys", &keys, "--erased", &list];
+    let report = &answer(shop.path(), &drill)["report"];
+    assert_eq!(
+        (&report["erased_again"], &report["unreadable"]),
+        (&json!(1), &json!(2)),
+        "{report}"
+    );
 }
 
 #[test]
