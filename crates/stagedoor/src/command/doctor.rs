@@ -117,10 +117,11 @@ fn look_at_processes(loaded: &Loaded) -> Finding {
     if let Err(error) = processes::check(loaded) {
         return fault(WHAT, format!("{error:#}"));
     }
-    let users = processes::Kind::ALL.map(|kind| match kind.user(config) {
+    let users = processes::Kind::started(config).map(|kind| match kind.user(config) {
         "" => format!("{} as whoever serves", kind.name()),
         user => format!("{} as {user}", kind.name()),
     });
+    let users: Vec<String> = users.collect();
     let off = processes::promises_off(&loaded.config).into_iter().chain(processes::kernel_lacks());
     let off: Vec<String> = off.collect();
     warning(WHAT, format!("{}; promises off: {}", users.join(", "), off.join("; ")))

@@ -12,9 +12,11 @@ use access::{ConfigProblem, EdgeConfig};
 use anyhow::Context as _;
 use kernel::Secret;
 
+use crate::handed::Handed;
+
 pub(crate) use parts::{
-    CertificateConfig, Config, HeaderKeyConfig, LogConfig, LogFormat, Mode, ProcessesConfig,
-    RootKind, TlsConfig, UpstreamTlsConfig,
+    CertificateConfig, Config, DataConfig, HeaderKeyConfig, LogConfig, LogFormat, Mode,
+    ProcessesConfig, RootKind, TlsConfig, UpstreamTlsConfig,
 };
 pub(crate) use redis::RedisConfig;
 pub(crate) use reference::annotate;
@@ -26,6 +28,8 @@ pub(crate) struct Loaded {
     pub config: Config,
     /// Paths in the file are relative to this folder.
     pub base: PathBuf,
+    /// The root key's passphrase, where a supervisor has read it.
+    pub passphrase: Option<Handed>,
 }
 
 /// Reads and checks a file.
@@ -58,7 +62,8 @@ fn load_checked(
         anyhow::bail!("the configuration is not right\n  {}", lines.join("\n  "));
     }
     let base = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-    Ok(Loaded { config, base: base.unwrap_or(Path::new(".")).to_owned() })
+    let base = base.unwrap_or(Path::new(".")).to_owned();
+    Ok(Loaded { config, base, passphrase: None })
 }
 
 /// A TOML mistake as file, line, and what is wrong.
@@ -149,6 +154,9 @@ impl Config {
         }
         if ways == [true, true] {
             say("root.passphrase_credential", "and passphrase_file exclude each other: give one");
+        }
+        if !self.processes.keyholder_user.is_empty() && self.keyholder.socket.is_none() {
+            say("processes.keyholder_user", "needs keyholder.socket, at which core asks it");
         }
         if self.keyholder.opens_per_s == 0 || self.keyholder.opens_burst < 512 {
             say("keyholder.opens_burst", "must be 512 or more, and opens_per_s 1 or more");

@@ -372,6 +372,9 @@ pub(crate) struct ProcessesConfig {
     /// Whom core's process runs as: the owner of `data.dir` and `data.keys_dir`. Commands that root
     /// gives run as this user too. Default: the user that serves.
     pub core_user: String,
+    /// Whom the keyholder's process runs as: the owner of `keyholder.dir`, with core's group. Needs
+    /// `keyholder.socket`. Default: `serve` starts no keyholder.
+    pub keyholder_user: String,
 }
 
 /// `[log]`.

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::settings::{Ready, Told};
-use super::{Kind, core, edge, handover};
+use super::{Kind, core, edge, handover, keyholder};
 use crate::out;
 
 /// What the supervisor may say before it is heard.
@@ -37,7 +37,10 @@ fn begin(kind: Kind) -> anyhow::Result<()> {
     match (kind, told) {
         (Kind::Edge, Told::Edge(settings)) => edge::run(*settings, descriptors, supervisor),
         (Kind::Core, Told::Core(settings)) => core::run(*settings, descriptors, supervisor),
-        (Kind::Edge | Kind::Core, _) => anyhow::bail!("the supervisor told another process's part"),
+        (Kind::Keyholder, Told::Keyholder(settings)) => keyholder::under(*settings, supervisor),
+        (Kind::Edge | Kind::Core | Kind::Keyholder, _) => {
+            anyhow::bail!("the supervisor told another process's part")
+        }
     }
 }
 

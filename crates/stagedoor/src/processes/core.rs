@@ -32,7 +32,8 @@ pub(super) fn run(
     descriptors: Vec<OwnedFd>,
     supervisor: Supervisor,
 ) -> anyhow::Result<()> {
-    let loaded = Loaded { config: settings.config, base: settings.base };
+    let loaded =
+        Loaded { config: settings.config, base: settings.base, passphrase: settings.passphrase };
     for folder in sink_folders(&loaded) {
         // Inside the sandbox only folders that are there can be written; what fails is told there.
         let _ = std::fs::create_dir_all(folder);
@@ -48,10 +49,7 @@ pub(super) fn run(
 fn needs(loaded: &Loaded) -> Needs {
     let (config, places) = (&loaded.config, loaded.places());
     let mail = &config.identity.mail;
-    // A keyholder of its own reads the passphrase, and core cannot.
-    let opens_root = config.keyholder.socket.is_none();
     let named = [
-        config.root.passphrase_file.clone().filter(|_| opens_root),
         mail.smtp_password_file.as_ref().map(PathBuf::from),
         mail.smtp_ca_file.as_ref().map(PathBuf::from),
         config.redis.url_file.clone(),
@@ -137,7 +135,10 @@ async fn serve(
                 answering.serve(Acceptor::new(next(&mut descriptors.into_iter())?)?);
             }
             Some((Told::Drain, _)) => observing.drain(),
-            Some((Told::Edge(_) | Told::Core(_) | Told::Certificates(_), _)) => {}
+            Some((
+                Told::Edge(_) | Told::Core(_) | Told::Keyholder(_) | Told::Certificates(_),
+                _,
+            )) => {}
             Some((Told::Stop, _)) | None => break,
         }
     }

@@ -135,7 +135,7 @@ impl Obeys {
                     Err(error) => tracing::warn!(%error, "the old certificates stay"),
                 }
             }
-            Some((Told::Edge(_) | Told::Core(_) | Told::Drain, _)) => {}
+            Some((Told::Edge(_) | Told::Core(_) | Told::Keyholder(_) | Told::Drain, _)) => {}
             Some((Told::Stop, _)) => return Ok(Course::Stop),
             None => return Ok(Course::Gone),
         }

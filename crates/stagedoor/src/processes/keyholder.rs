@@ -1,24 +1,26 @@
-//! The keyholder's process: it alone has root, epoch and tenant keys. It reads its settings and the
-//! passphrase, gives everything else away, and then answers core at its socket.
+//! The keyholder's process: it alone has root, epoch and tenant keys. It hears or reads its settings
+//! and the passphrase, gives everything else away, and then answers core at its socket. `serve`
+//! starts it where [processes] names its user; elsewhere it is a program of its own.
 
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use vault::{Door, Home, Keyholder};
 
-use super::child::runtime;
+use super::child::{Supervisor, runtime};
 use super::sandbox::{self, Needs};
+use super::settings::{KeyholderSettings, Told};
 use super::syscalls::Calls;
 use crate::command::serve::{start_log, told_to_stop};
-use crate::config::load_for_keyholder;
+use crate::config::{Loaded, load_for_keyholder};
 use crate::house::Nature;
 use crate::out;
 
-/// Answers until it is told to stop.
+/// Answers until it is told to stop, as a program of its own.
 pub(crate) fn run(file: &Path) -> ExitCode {
-    match begin(file) {
+    match load_for_keyholder(file).and_then(|loaded| begin(&loaded)?.alone(&loaded)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             out::failed(&error);
@@ -27,8 +29,28 @@ pub(crate) fn run(file: &Path) -> ExitCode {
     }
 }
 
-fn begin(file: &Path) -> anyhow::Result<()> {
-    let loaded = load_for_keyholder(file)?;
+/// Answers until the supervisor says so, or is gone.
+pub(super) fn under(settings: KeyholderSettings, supervisor: Supervisor) -> anyhow::Result<()> {
+    let KeyholderSettings { config, base, passphrase } = settings;
+    let loaded = Loaded { config, base, passphrase };
+    begin(&loaded)?.under(&loaded, supervisor)
+}
+
+/// The folder of the socket that core asks at.
+pub(super) fn socket_folder(loaded: &Loaded) -> Option<PathBuf> {
+    let socket = loaded.base.join(loaded.config.keyholder.socket.as_ref()?);
+    socket.parent().map(Path::to_owned)
+}
+
+/// A keyholder that has given away what it does not need.
+struct Begun {
+    home: Home,
+    door: Door,
+    nature: Nature,
+    off: Vec<String>,
+}
+
+fn begin(loaded: &Loaded) -> anyhow::Result<Begun> {
     let nature = Nature::default();
     let door = loaded.keyholder_door(nature.clock.clone())?;
     let home = loaded.keyholder_home()?;
@@ -42,22 +64,48 @@ fn begin(file: &Path) -> anyhow::Result<()> {
         closed_ports: None,
         calls: Calls::Keyholder,
     })?;
-    start_log(&loaded.config.log, None)?;
-    for promise in off {
-        tracing::warn!("promise off: {promise}");
-    }
-    runtime()?.block_on(serve(home, door, nature))
+    Ok(Begun { home, door, nature, off })
 }
 
-async fn serve(home: Home, door: Door, nature: Nature) -> anyhow::Result<()> {
-    let keyholder = Keyholder::open(&home, nature.entropy).await;
-    // The passphrase has done its work.
-    drop(home);
-    let keyholder = keyholder.context("the keyholder cannot be opened")?;
-    let socket = door.socket.display().to_string();
-    let ready = || {
-        out::say(format!("The keyholder answers at {socket}"));
-        out::json(&serde_json::json!({ "socket": socket }));
-    };
-    Ok(vault::serve(keyholder, door, ready, told_to_stop()).await?)
+impl Begun {
+    fn alone(self, loaded: &Loaded) -> anyhow::Result<()> {
+        start_log(&loaded.config.log, None)?;
+        for promise in &self.off {
+            tracing::warn!("promise off: {promise}");
+        }
+        let socket = self.door.socket.display().to_string();
+        let ready = || {
+            out::say(format!("The keyholder answers at {socket}"));
+            out::json(&serde_json::json!({ "socket": socket }));
+        };
+        runtime()?.block_on(async { self.serve(ready, told_to_stop()).await })
+    }
+
+    fn under(mut self, loaded: &Loaded, supervisor: Supervisor) -> anyhow::Result<()> {
+        start_log(&loaded.config.log, None)?;
+        let off = std::mem::take(&mut self.off);
+        let ready = || {
+            if let Err(error) = supervisor.ready(off) {
+                tracing::debug!(%error, "nobody waits for the keyholder");
+            }
+        };
+        runtime()?.block_on(async {
+            let mut heard = supervisor.hear()?;
+            let stop = async { while !matches!(heard.recv().await, None | Some((Told::Stop, _))) {} };
+            self.serve(ready, stop).await
+        })
+    }
+
+    async fn serve(
+        self,
+        ready: impl FnOnce(),
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        let Self { home, door, nature, .. } = self;
+        let keyholder = Keyholder::open(&home, nature.entropy).await;
+        // The passphrase has done its work.
+        drop(home);
+        let keyholder = keyholder.context("the keyholder cannot be opened")?;
+        Ok(vault::serve(keyholder, door, ready, stop).await?)
+    }
 }

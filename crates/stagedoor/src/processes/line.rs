@@ -20,6 +20,9 @@ use super::handover::{receive_with, send_with};
 /// How long a connection may wait for room on the line.
 const DIAL: Duration = Duration::from_secs(5);
 
+/// How soon it is looked whether there is a new line.
+const AGAIN: Duration = Duration::from_millis(20);
+
 /// The edge's end. Cloning shares it.
 #[derive(Clone, Debug)]
 pub(super) struct Dialer(Arc<RwLock<Arc<UnixStream>>>);
@@ -38,11 +41,21 @@ impl Dialer {
 
     async fn dial(self) -> io::Result<TokioIo<UnixStream>> {
         let (ours, theirs) = UnixStream::pair()?;
-        let line = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
-        let hand = || send_with(line.as_fd(), &[0], &[theirs.as_fd()]);
-        let handed = tokio::time::timeout(DIAL, line.async_io(Interest::WRITABLE, hand));
-        handed.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let handed = async {
+            while let Err(error) = self.hand(&theirs).await {
+                // Core has just died: the supervisor makes a new line.
+                tracing::debug!(%error, "nobody is at the end of the line");
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        tokio::time::timeout(DIAL, handed).await?;
         Ok(TokioIo::new(ours))
+    }
+
+    async fn hand(&self, end: &UnixStream) -> io::Result<()> {
+        let line = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        let hand = || send_with(line.as_fd(), &[0], &[end.as_fd()]);
+        line.async_io(Interest::WRITABLE, hand).await
     }
 }
 

@@ -40,17 +40,27 @@ pub(crate) enum Kind {
     Edge,
     /// Has the data.
     Core,
+    /// Has the root key, where it is not core that has.
+    Keyholder,
 }
 
 impl Kind {
     /// All, in the order in which they end: who asks ends before who answers.
-    pub(crate) const ALL: [Self; 2] = [Self::Edge, Self::Core];
+    pub(crate) const ALL: [Self; 3] = [Self::Edge, Self::Core, Self::Keyholder];
+
+    /// Those that this configuration starts.
+    pub(crate) fn started(config: &ProcessesConfig) -> impl Iterator<Item = Self> {
+        let is_started =
+            |kind: &Self| *kind != Self::Keyholder || !config.keyholder_user.is_empty();
+        Self::ALL.into_iter().filter(is_started)
+    }
 
     /// Its name in the log and on the command line.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Edge => "edge",
             Self::Core => "core",
+            Self::Keyholder => "keyholder",
         }
     }
 
@@ -59,6 +69,7 @@ impl Kind {
         match self {
             Self::Edge => c"stagedoor-edge",
             Self::Core => c"stagedoor-core",
+            Self::Keyholder => c"stagedoor-keys",
         }
     }
 
@@ -67,6 +78,7 @@ impl Kind {
         match self {
             Self::Edge => config.edge_user.as_str(),
             Self::Core => config.core_user.as_str(),
+            Self::Keyholder => config.keyholder_user.as_str(),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! What each process is told when it starts, and later: the whole of what it may know.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::certificates::Text;
-use crate::config::{Config, LogConfig};
+use crate::config::{Config, DataConfig, Loaded, LogConfig};
 use crate::door::DoorSettings;
 use crate::gauges::TraceSettings;
+use crate::handed::Handed;
 
 /// What the supervisor tells a process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -17,6 +18,8 @@ pub(super) enum Told {
     Edge(Box<EdgeSettings>),
     /// Be core; the line to the edge comes along, and the operators' listener where there is one.
     Core(Box<CoreSettings>),
+    /// Be the keyholder.
+    Keyholder(Box<KeyholderSettings>),
     /// Show these certificates from now on.
     Certificates(Vec<Text>),
     /// The other end is another process from now on; the line to it comes along.
@@ -51,13 +54,37 @@ pub(super) struct EdgeSettings {
 pub(super) struct CoreSettings {
     pub config: Config,
     pub base: PathBuf,
+    /// Of the root key, where core opens it itself.
+    pub passphrase: Option<Handed>,
     /// Brings the database to this program's schema first.
     pub migrate: bool,
     pub traces: Option<TraceSettings>,
 }
 
+/// What the keyholder knows: where its keys and its socket are.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct KeyholderSettings {
+    /// The sections that it needs, and defaults.
+    pub config: Config,
+    pub base: PathBuf,
+    pub passphrase: Option<Handed>,
+}
+
+impl KeyholderSettings {
+    /// Of this configuration what a keyholder needs, for a core of this user.
+    pub(super) fn of(loaded: &Loaded, core: u32, passphrase: Option<Handed>) -> Self {
+        let Config { log, root, mut keyholder, data, .. } = loaded.config.clone();
+        keyholder.core_uid.get_or_insert(core);
+        keyholder.dir = Some(loaded.keyholder_dir());
+        let data = DataConfig { dir: data.dir, ..DataConfig::default() };
+        let config = Config { log, root, keyholder, data, ..Config::default() };
+        Self { config, base: loaded.base.clone(), passphrase }
+    }
+}
+
 /// The ports that the house's own servers listen on.
-pub(super) fn closed_ports(config: &Config, base: &Path) -> Vec<u16> {
+pub(super) fn closed_ports(loaded: &Loaded) -> Vec<u16> {
+    let (config, base) = (&loaded.config, loaded.base.as_path());
     let urls = [&config.data.database_url, &config.data.keys_database_url];
     let mut ports: Vec<u16> = urls.into_iter().flatten().filter_map(|url| port_of(url)).collect();
     if let Ok(Some(server)) = config.redis.server(base) {

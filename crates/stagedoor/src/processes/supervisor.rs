@@ -7,6 +7,7 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -17,14 +18,16 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::settings::{CoreSettings, EdgeSettings, Ready, Told, closed_ports};
+use super::keyholder::socket_folder;
+use super::settings::{CoreSettings, EdgeSettings, KeyholderSettings, Ready, Told, closed_ports};
 use super::users::{self, User};
 use super::{Kind, handover, log};
 use crate::certificates::Shown;
 use crate::command::serve::{announce, certificates, renew_at_hangup, told_to_stop};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, RootKind};
 use crate::door::DoorSettings;
 use crate::gauges::TraceSettings;
+use crate::handed::Handed;
 use crate::out;
 
 /// How long a process may take to hear what it is told.
@@ -47,28 +50,32 @@ pub(crate) fn promises_off(config: &Config) -> Vec<String> {
     if config.keyholder.socket.is_none() {
         off.push("the root key lives in core's process: who takes over core has it".to_owned());
     }
-    let users: Vec<&str> = Kind::ALL.iter().map(|kind| kind.user(&config.processes)).collect();
+    let started = Kind::started(&config.processes);
+    let users: Vec<&str> = started.map(|kind| kind.user(&config.processes)).collect();
+    let is_twice = |user: &str| users.iter().filter(|other| **other == user).count() > 1;
     if !users::is_root() {
         off.push(
-            "edge and core run as one user: start `serve` as root, and it gives its rights away"
+            "all processes run as one user: start `serve` as root, and it gives its rights away"
                 .to_owned(),
         );
     } else if users.iter().any(|user| user.is_empty()) {
         off.push(
             "a process runs as root: name `edge_user` and `core_user` in [processes]".to_owned(),
         );
-    } else if users.first() == users.last() {
-        off.push("edge and core run as one user: name two in [processes]".to_owned());
+    } else if users.iter().any(|user| is_twice(user)) {
+        off.push("two processes run as one user: name another in [processes]".to_owned());
     }
     off
 }
 
 /// Whether the processes can run as the users that they are to run as.
 pub(crate) fn check(loaded: &Loaded) -> anyhow::Result<()> {
-    for kind in Kind::ALL {
-        let user = users::of(kind.user(&loaded.config.processes))?;
-        if let (Kind::Core, Some(core)) = (kind, user) {
-            users::check_owner(loaded, &core)?;
+    for kind in Kind::started(&loaded.config.processes) {
+        let Some(user) = users::of(kind.user(&loaded.config.processes))? else { continue };
+        match kind {
+            Kind::Edge => {}
+            Kind::Core => users::check_owner(loaded, &user)?,
+            Kind::Keyholder => users::owns(&loaded.keyholder_dir(), &user, kind.name())?,
         }
     }
     Ok(())
@@ -113,6 +120,8 @@ struct Supervisor {
     door: DoorSettings,
     edge: Post,
     core: Post,
+    /// Where this program starts one.
+    keyholder: Option<Post>,
     /// The ends of the line that wait for their process.
     edge_end: Option<OwnedFd>,
     core_end: Option<OwnedFd>,
@@ -134,6 +143,12 @@ impl Supervisor {
             })
         };
         let (edge, core) = (post(Kind::Edge)?, post(Kind::Core)?);
+        let is_ours = Kind::started(&config.processes).any(|kind| kind == Kind::Keyholder);
+        let mut keyholder = is_ours.then(|| post(Kind::Keyholder)).transpose()?;
+        if let (Some(Post { user: Some(user), .. }), Some(core)) = (&mut keyholder, &core.user) {
+            // Its socket is for core's group.
+            user.gid = core.gid;
+        }
         let (door, shown) = (DoorSettings::read(config, base)?, certificates(config, base)?);
         let (shop, console) =
             (listen(config.listen.public).await?, listen(config.listen.console).await?);
@@ -150,18 +165,20 @@ impl Supervisor {
             door,
             edge,
             core,
+            keyholder,
             edge_end: None,
             core_end: None,
             loaded,
         })
     }
 
-    /// Starts both, and says where the doors are. One that ends before it is open ends all.
+    /// Starts all, and says where the doors are. One that ends before it is open ends all.
     async fn open(&mut self) -> anyhow::Result<()> {
         self.join()?;
+        self.start_keyholder().await?;
         self.start_core().await?;
         self.start_edge().await?;
-        for post in [&mut self.core, &mut self.edge] {
+        for post in self.keyholder.iter_mut().chain([&mut self.core, &mut self.edge]) {
             let kind = post.kind.name();
             for promise in post.opened().await.with_context(|| format!("{kind} did not open"))? {
                 tracing::warn!("promise off: {kind}: {promise}");
@@ -175,19 +192,21 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Keeps both running; for ever.
+    /// Keeps all running; for ever.
     async fn keep(&mut self, renewal: &Notify) {
         loop {
             let kept = tokio::select! {
                 came = self.edge.next() => self.edge_came(came).await,
                 came = self.core.next() => self.core_came(came).await,
+                came = next(self.keyholder.as_mut()) => self.keyholder_came(came).await,
                 () = renewal.notified() => self.renew().await,
                 () = sleep(LOOK) => self.renew().await,
             };
             if let Err(error) = kept {
                 tracing::error!(error = %format!("{error:#}"), "a process was not started or told");
-                self.edge.try_again();
-                self.core.try_again();
+                for post in self.keyholder.iter_mut().chain([&mut self.core, &mut self.edge]) {
+                    post.try_again();
+                }
             }
         }
     }
@@ -223,6 +242,15 @@ impl Supervisor {
         }
     }
 
+    async fn keyholder_came(&mut self, came: Came) -> anyhow::Result<()> {
+        match (came, &mut self.keyholder) {
+            (Came::Ended(status), Some(keyholder)) => keyholder.ended(status),
+            (Came::Due, _) => self.start_keyholder().await?,
+            (Came::Ended(_), None) => {}
+        }
+        Ok(())
+    }
+
     /// A new line, whose ends wait for their processes.
     fn join(&mut self) -> anyhow::Result<()> {
         let (edge, core) = UnixStream::pair()?;
@@ -236,7 +264,7 @@ impl Supervisor {
             log: config.log.clone(),
             door: self.door.clone(),
             certificates: self.shown.texts().to_vec(),
-            closed_ports: closed_ports(config, &self.loaded.base),
+            closed_ports: closed_ports(&self.loaded),
             drain_ms: config.listen.drain_ms,
             traces: TraceSettings::read(&self.loaded)?,
         };
@@ -251,6 +279,7 @@ impl Supervisor {
         let settings = CoreSettings {
             config,
             base: self.loaded.base.clone(),
+            passphrase: self.passphrase(self.loaded.config.keyholder.socket.is_none())?,
             migrate: self.migrate,
             traces: TraceSettings::read(&self.loaded)?,
         };
@@ -258,6 +287,27 @@ impl Supervisor {
         let observe = self.observe.as_ref().map(TcpListener::try_clone).transpose()?;
         let along = std::iter::once(line).chain(observe.map(Into::into)).collect();
         self.core.start(Told::Core(Box::new(settings)), along, &self.loaded).await
+    }
+
+    async fn start_keyholder(&mut self) -> anyhow::Result<()> {
+        let passphrase = self.passphrase(true)?;
+        let Some(keyholder) = &mut self.keyholder else { return Ok(()) };
+        let own = rustix::process::geteuid().as_raw();
+        let core = self.core.user.as_ref().map_or(own, |user| user.uid);
+        let settings = KeyholderSettings::of(&self.loaded, core, passphrase);
+        if let Some(folder) = socket_folder(&self.loaded).filter(|folder| !folder.exists()) {
+            std::fs::DirBuilder::new().mode(0o750).create(&folder)?;
+            if let Some(user) = &keyholder.user {
+                std::os::unix::fs::chown(&folder, Some(user.uid), Some(user.gid))?;
+            }
+        }
+        keyholder.start(Told::Keyholder(Box::new(settings)), vec![], &self.loaded).await
+    }
+
+    /// The root key's passphrase, where there is one, for the process that opens it.
+    fn passphrase(&self, opens: bool) -> anyhow::Result<Option<Handed>> {
+        let is_sealed = opens && self.loaded.config.root.kind == RootKind::Passphrase;
+        is_sealed.then(|| self.loaded.passphrase().map(Handed)).transpose()
     }
 
     async fn renew(&mut self) -> anyhow::Result<()> {
@@ -276,7 +326,7 @@ impl Supervisor {
         }
     }
 
-    /// Ends both, who asks before who answers.
+    /// Ends all, who asks before who answers.
     async fn close(&mut self) {
         let drain = Duration::from_millis(self.loaded.config.listen.drain_ms);
         if let Err(error) = self.core.tell(Told::Drain, vec![]).await {
@@ -285,6 +335,17 @@ impl Supervisor {
         sleep(Duration::from_millis(self.loaded.config.observe.drain_notice_ms)).await;
         self.edge.close(drain.saturating_add(END)).await;
         self.core.close(END).await;
+        if let Some(keyholder) = &mut self.keyholder {
+            keyholder.close(END).await;
+        }
+    }
+}
+
+/// What happens next to a process that there may be.
+async fn next(post: Option<&mut Post>) -> Came {
+    match post {
+        Some(post) => post.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -55,18 +55,18 @@ pub(crate) fn of(named: &str) -> anyhow::Result<Option<User>> {
 /// Refuses a house whose data core could not open.
 pub(crate) fn check_owner(loaded: &Loaded, core: &User) -> anyhow::Result<()> {
     let places = loaded.places();
-    for dir in [&places.data, &places.keys] {
-        let owner = owner(dir)?;
-        anyhow::ensure!(
-            owner == core.uid,
-            "{} belongs to user {owner}, and core runs as {}: chown -R {}:{} {}",
-            dir.display(),
-            core.name,
-            core.uid,
-            core.gid,
-            dir.display()
-        );
-    }
+    owns(&places.data, core, "core")?;
+    owns(&places.keys, core, "core")
+}
+
+/// Refuses a folder that its process could not open.
+pub(super) fn owns(dir: &Path, user: &User, process: &str) -> anyhow::Result<()> {
+    let (owner, User { name, uid, gid }) = (owner(dir)?, user);
+    let shown = dir.display();
+    anyhow::ensure!(
+        owner == *uid,
+        "{shown} belongs to user {owner}, and {process} runs as {name}: chown -R {uid}:{gid} {shown}"
+    );
     Ok(())
 }
 

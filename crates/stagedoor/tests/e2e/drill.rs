@@ -21,7 +21,9 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use serde_json::{Value, json};
 
-use crate::program::{PASSWORD, Serving, Shop, answer, is_root};
+use crate::program::{
+    CORE_USER, EDGE_USER, KEYHOLDER_USER, PASSWORD, Serving, Shop, answer, is_root,
+};
 
 const DATABASE_PASSWORD: &str = "canary-of-the-database-4f1c";
 const MAIL_PASSWORD: &str = "canary-of-the-mail-server-77ab";
@@ -50,10 +52,10 @@ fn house(database: &str) -> Shop {
     let add = ["user", "add", "ada@x.example", "--name", NAME, "--password-file", "pw"];
     answer(shop.path(), &add);
     shop.lift_limits();
-    shop.separate();
+    shop.with_keyholder();
     for file in ["mail.pw", "pw"] {
         let mode = Command::new("chmod").args(["640", file]).current_dir(shop.path()).status();
-        let core = crate::program::CORE_USER.to_string();
+        let core = CORE_USER.to_string();
         let group = Command::new("chgrp").args([&core, file]).current_dir(shop.path()).status();
         assert!(mode.unwrap().success() && group.unwrap().success());
     }
@@ -91,15 +93,16 @@ fn whoever_takes_the_edge_over_reaches_nothing() {
         Command::new("kill").args(["-KILL", &before.to_string()]).status().unwrap();
         let edge = next_edge(&shop, &serving, before);
         let core = serving.process("core").unwrap();
-        is_another_user((edge, core));
+        let keyholder = serving.process("keyholder").unwrap();
+        are_other_users([edge, core, keyholder]);
         tries_everything(&shop, url, (edge, core));
-        holds_no_secret(&shop, &serving, (edge, core), &secret);
+        holds_no_secret(&shop, &serving, [edge, core, keyholder], &secret);
         speaks_to_core(edge, &secret);
         // The house stands.
         let (status, _) = serving.curl(&shop, &[], "/auth/sign-in");
         assert_eq!(status, 200);
-        assert_eq!(serving.stop(), Some(0));
         shop.verified();
+        assert_eq!(serving.stop(), Some(0));
     });
 }
 
@@ -158,13 +161,13 @@ fn at_socket(what: &'static str, function: &str, port: u16, fails: Option<i64>) 
 /// What is to be kept from the edge, and what is not.
 fn tries(shop: &Shop, database: &str, (upstream, core): (u16, u32)) -> Vec<Try> {
     let var = shop.path().join("var");
-    let core_user = crate::program::CORE_USER;
     let port = database.rsplit_once('/').unwrap().0.rsplit_once(':').unwrap().1.parse().unwrap();
     vec![
         // That the method works.
         at_socket("an upstream", "connect", upstream, None),
         Try { fails: None, ..read("the host's names", Path::new("/etc/hosts")) },
-        read("the root key", &var.join("keys/root.key")),
+        read("the root key", &shop.path().join("kh/root.key")),
+        read("the keyholder's socket", &shop.path().join("run/socket")),
         read("the keys' database", &var.join("keys/keys.db")),
         read("the data folder", &var),
         read("the configuration", &shop.config()),
@@ -188,7 +191,7 @@ fn tries(shop: &Shop, database: &str, (upstream, core): (u16, u32)) -> Vec<Try> 
         call("a raw socket", "socket", "2,3,6"),
         call("a socket of another protocol", "socket", "2,1,262"),
         call("root's rights", "setuid", "0"),
-        call("core's rights", "setresuid", &format!("{core_user},{core_user},{core_user}")),
+        call("core's rights", "setresuid", &format!("{CORE_USER},{CORE_USER},{CORE_USER}")),
         call("new code", "mmap", "0,4096,7,34,-1,0"),
         call("a mount", "mount", "0,0,0,0,0"),
         call("a namespace", "unshare", "0x10000000"),
@@ -238,15 +241,17 @@ fn debug(process: u32, commands: &[String]) -> (BTreeMap<String, (i64, i64)>, St
     (answers.collect(), told)
 }
 
-/// Two users besides root's, no group, no right; memory that no other process may open.
-fn is_another_user((edge, core): (u32, u32)) {
+/// Three users besides root's, no group, no right; memory that no other process may open.
+fn are_other_users(processes: [u32; 3]) {
     use std::os::unix::fs::MetadataExt as _;
-    for (process, user) in [(edge, crate::program::EDGE_USER), (core, crate::program::CORE_USER)] {
+    let users = [EDGE_USER, CORE_USER, KEYHOLDER_USER];
+    for (process, user) in processes.into_iter().zip(users) {
+        let group = if user == KEYHOLDER_USER { CORE_USER } else { user };
         let folder = Path::new("/proc").join(process.to_string());
         let status = std::fs::read_to_string(folder.join("status")).unwrap();
         for line in [
             format!("Uid:\t{user}\t{user}\t{user}\t{user}\n"),
-            format!("Gid:\t{user}\t{user}\t{user}\t{user}\n"),
+            format!("Gid:\t{group}\t{group}\t{group}\t{group}\n"),
             "Groups:\t \n".to_owned(),
             "CapPrm:\t0000000000000000\n".to_owned(),
             "NoNewPrivs:\t1\n".to_owned(),
@@ -301,16 +306,18 @@ fn places(memory: &[Vec<u8>], wanted: &[u8]) -> Vec<(usize, usize)> {
     found
 }
 
-fn holds_no_secret(shop: &Shop, serving: &Serving, (edge, core): (u32, u32), session: &str) {
-    let (edge, core) = (memory(edge), memory(core));
-    let file = std::fs::read_to_string(shop.path().join("var/keys/root.key")).unwrap();
+fn holds_no_secret(shop: &Shop, serving: &Serving, processes: [u32; 3], session: &str) {
+    let [edge, core, keyholder] = processes.map(memory);
+    let file = std::fs::read_to_string(shop.path().join("kh/root.key")).unwrap();
     let root = file.trim_end().rsplit_once(':').unwrap().1.to_owned();
     let root_bytes = STANDARD.decode(&root).unwrap();
     assert!(root_bytes.len() >= 32);
     let signing = signing_seed(shop, serving, &core);
     // That the search works: core holds what it needs.
+    assert!(!places(&keyholder, &root_bytes).is_empty(), "the keyholder has no root key");
+    assert_eq!(places(&core, &root_bytes), [], "core holds the root key");
+    assert_eq!(places(&keyholder, DATABASE_PASSWORD.as_bytes()), [], "the keyholder knows more");
     for (what, secret) in [
-        ("the root key", root_bytes.as_slice()),
         ("the mail server's password", MAIL_PASSWORD.as_bytes()),
         ("the database's password", DATABASE_PASSWORD.as_bytes()),
         ("the signing key", &signing),

@@ -334,6 +334,29 @@ fn the_processes_end_with_a_supervisor_that_is_killed() {
 }
 
 #[test]
+fn the_keyholder_comes_back_too() {
+    if !crate::program::is_root() {
+        return eprintln!("LEFT OUT: a keyholder as a user of its own: not root");
+    }
+    let shop = Shop::init();
+    shop.customer("ada@x.example");
+    shop.with_keyholder();
+    let serving = shop.serve();
+    serving.sign_in(&shop, "ada@x.example");
+    let before = serving.process("keyholder").unwrap();
+    signal("-KILL", before);
+    until("it is started again", || serving.process("keyholder").is_some_and(|now| now != before));
+    let sign_in = json!({ "email": "ada@x.example", "password": PASSWORD });
+    until("core asks it", || {
+        serving.try_post(&shop, &[], ("/v1/sign-in", &sign_in)).is_some_and(|it| it.0 == 200)
+    });
+    shop.verified();
+    assert_eq!(serving.stop(), Some(0));
+    let log = shop.log();
+    assert!(!log.contains("did not end in time"), "{log}");
+}
+
+#[test]
 fn doctor_says_who_runs_as_whom() {
     let shop = Shop::init();
     shop.separate();

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 /// Whom the processes run as, where a test runs as root: nobody that the host knows.
 pub(crate) const EDGE_USER: u32 = 61_001;
 pub(crate) const CORE_USER: u32 = 61_002;
+pub(crate) const KEYHOLDER_USER: u32 = 61_003;
 
 /// The password of every customer here.
 pub(crate) const PASSWORD: &str = "four words make one door";
@@ -111,6 +112,27 @@ impl Shop {
         ] {
             let done = Command::new(program).args(args).current_dir(self.path()).status();
             assert!(done.expect("it runs").success(), "{program}");
+        }
+    }
+
+    /// The keyholder as a process of its own besides, which takes the root key along.
+    pub(crate) fn with_keyholder(&self) {
+        self.separate();
+        self.edit(
+            "separate = true",
+            &format!("separate = true\nkeyholder_user = \"{KEYHOLDER_USER}\""),
+        );
+        let text = std::fs::read_to_string(self.config()).expect("the file");
+        let section = "\n[keyholder]\nsocket = \"run/socket\"\ndir = \"kh\"\n";
+        std::fs::write(self.config(), text + section).expect("the file");
+        let owner = format!("{KEYHOLDER_USER}:{KEYHOLDER_USER}");
+        for args in [
+            vec!["mkdir", "-m", "700", "kh"],
+            vec!["mv", "var/keys/root.key", "var/keys/keyholder", "kh"],
+            vec!["chown", "-R", &owner, "kh"],
+        ] {
+            let done = Command::new(args[0]).args(&args[1..]).current_dir(self.path()).status();
+            assert!(done.expect("it runs").success(), "{args:?}");
         }
     }
 
