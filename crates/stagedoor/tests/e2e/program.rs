@@ -118,10 +118,8 @@ impl Shop {
     /// The keyholder as a process of its own besides, which takes the root key along.
     pub(crate) fn with_keyholder(&self) {
         self.separate();
-        self.edit(
-            "separate = true",
-            &format!("separate = true\nkeyholder_user = \"{KEYHOLDER_USER}\""),
-        );
+        let section = "\n[processes]\nseparate = true\n";
+        self.edit(section, &format!("{section}keyholder_user = \"{KEYHOLDER_USER}\"\n"));
         let text = std::fs::read_to_string(self.config()).expect("the file");
         let section = "\n[keyholder]\nsocket = \"run/socket\"\ndir = \"kh\"\n";
         std::fs::write(self.config(), text + section).expect("the file");
