@@ -22,6 +22,7 @@ def make_house(binary, folder):
     text = open(path).read()
     text = text.replace("0.0.0.0:8443", "127.0.0.1:0").replace("127.0.0.1:8444", "127.0.0.1:0")
     open(path, "w").write(text.replace('limits = ["sign-in"]', "limits = []"))
+    subprocess.run([binary, "config", "apply"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def family(process):
