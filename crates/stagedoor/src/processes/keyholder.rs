@@ -91,7 +91,8 @@ impl Begun {
         };
         runtime()?.block_on(async {
             let mut heard = supervisor.hear()?;
-            let stop = async { while !matches!(heard.recv().await, None | Some((Told::Stop, _))) {} };
+            let stop =
+                async { while !matches!(heard.recv().await, None | Some((Told::Stop, _))) {} };
             self.serve(ready, stop).await
         })
     }
