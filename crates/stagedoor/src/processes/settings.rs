@@ -74,7 +74,9 @@ impl KeyholderSettings {
     /// Of this configuration what a keyholder needs, for a core of this user.
     pub(super) fn of(loaded: &Loaded, core: u32, passphrase: Option<Handed>) -> Self {
         let Config { log, root, mut keyholder, data, .. } = loaded.config.clone();
-        keyholder.core_uid.get_or_insert(core);
+        if keyholder.core_user.is_empty() {
+            keyholder.core_user = core.to_string();
+        }
         keyholder.dir = Some(loaded.keyholder_dir());
         let data = DataConfig { dir: data.dir, ..DataConfig::default() };
         let config = Config { log, root, keyholder, data, ..Config::default() };
