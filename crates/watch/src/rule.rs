@@ -39,11 +39,13 @@ pub enum Signal {
     LimitHit,
     /// Rows stood in the outbox that the program did not write.
     Forged,
+    /// The keyholder's process opened persons' keys; weighs as many as it opened.
+    KeysOpened,
 }
 
 impl Signal {
     /// All of them; a signal's place here is its number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SignInFailed,
         Self::SignedIn,
         Self::OperatorFailed,
@@ -53,6 +55,7 @@ impl Signal {
         Self::ResetAsked,
         Self::LimitHit,
         Self::Forged,
+        Self::KeysOpened,
     ];
 }
 

@@ -45,6 +45,7 @@ pub const RULES: &[Rule] = &[
     OPERATOR_FAILURES,
     FORGED_EVENTS,
     LIMIT_FLOOD,
+    KEYS_DRAINED,
 ];
 
 const STUFFING_CLIENT: Rule = Rule {
@@ -243,6 +244,18 @@ const LIMIT_FLOOD: Rule = Rule {
     answers: &[BlockClient],
     budget_per_hour: 120,
     answer_ttl_s: 15 * MINUTE_S,
+    ..BASE
+};
+
+const KEYS_DRAINED: Rule = Rule {
+    name: "keys_drained",
+    words: "Persons' keys are opened at the pace of somebody who empties the vault.",
+    attack: "T1555",
+    severity: Severity::Critical,
+    bad: &[Signal::KeysOpened],
+    key: Key::House,
+    threshold: 30_000,
+    window_s: 15 * MINUTE_S,
     ..BASE
 };
 

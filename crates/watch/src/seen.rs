@@ -24,6 +24,7 @@ pub(crate) const KINDS: &[&str] = &[
     "identity.sign_up_repeated",
     "identity.reset_requested",
     "spine.forged_events_found",
+    "vault.keys_opened",
     "watch.limits_hit",
     spine::ACCOUNT_ERASED,
 ];
@@ -53,6 +54,7 @@ fn signal_of(event: &Recorded) -> Option<Signal> {
         "identity.signed_up" | "identity.sign_up_repeated" => Some(Signal::SignedUp),
         "identity.reset_requested" => Some(Signal::ResetAsked),
         "spine.forged_events_found" => Some(Signal::Forged),
+        "vault.keys_opened" => Some(Signal::KeysOpened),
         "watch.limits_hit" => Some(Signal::LimitHit),
         _ => None,
     }
@@ -96,12 +98,24 @@ pub(crate) fn decode(vault: &Vault, event: &Recorded, now: Timestamp) -> Option<
         | Signal::RefreshReused
         | Signal::SignedUp
         | Signal::ResetAsked
-        | Signal::Forged => event.origin().address,
+        | Signal::Forged
+        | Signal::KeysOpened => event.origin().address,
     };
     let known = account.map(|account| account_mark(vault, account));
     let unknown = || event.sealed_text("email").map(|email| address_mark(vault, email));
-    let count = event.plain.get("count").and_then(serde_json::Value::as_u64);
-    let weight = count.filter(|_| signal == Signal::LimitHit).unwrap_or(1);
+    let weighed_by = match signal {
+        Signal::LimitHit => Some("count"),
+        Signal::KeysOpened => Some("opened"),
+        Signal::SignInFailed
+        | Signal::SignedIn
+        | Signal::OperatorFailed
+        | Signal::OperatorSignedIn
+        | Signal::RefreshReused
+        | Signal::SignedUp
+        | Signal::ResetAsked
+        | Signal::Forged => None,
+    };
+    let weight = weighed_by.and_then(|field| event.plain.get(field)?.as_u64()).unwrap_or(1);
     let seen = Seen {
         id: event.id,
         // A clock that runs ahead must not push everybody else's events out of the window.

@@ -85,6 +85,7 @@ const MEANINGS: &[(&str, u32, u8, bool)] = &[
     // 6003 API activity: 1 create, 3 update
     ("vault.key_rotated", 3, LOW, false),
     ("vault.epoch_rotated", 3, LOW, false),
+    ("vault.keys_opened", 2, INFORMATIONAL, false),
     // 6005 datastore activity: 1 read
     ("console.personal_data_revealed", 1, LOW, false),
 ];

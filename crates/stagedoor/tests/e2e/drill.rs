@@ -268,7 +268,7 @@ fn are_other_users(processes: [u32; 3]) {
 }
 
 /// Every byte that a process has in memory and did not map from a file to read it.
-fn memory(process: u32) -> Vec<Vec<u8>> {
+pub(crate) fn memory(process: u32) -> Vec<Vec<u8>> {
     let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
     let memory = File::open(format!("/proc/{process}/mem")).unwrap();
     let mut pieces = Vec::new();
@@ -291,7 +291,8 @@ fn memory(process: u32) -> Vec<Vec<u8>> {
     pieces
 }
 
-fn places(memory: &[Vec<u8>], wanted: &[u8]) -> Vec<(usize, usize)> {
+/// Where these bytes stand: which piece, and where in it.
+pub(crate) fn places(memory: &[Vec<u8>], wanted: &[u8]) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     for (number, piece) in memory.iter().enumerate() {
         let mut from = 0;

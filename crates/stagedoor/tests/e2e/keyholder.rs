@@ -1,7 +1,7 @@
 //! Keyholder and core as two processes, as two users where the tests run as root: core has no way to
 //! the root key, not even in its memory, and goes on where the keyholder is killed.
 
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -12,6 +12,7 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::drill::{memory, places};
 use crate::program::{PASSWORD, Serving, Shop, stagedoor, words};
 
 const KEYHOLDER: u32 = 61_001;
@@ -192,33 +193,12 @@ async fn keys(two: &Two) -> Vec<(&'static str, Vec<u8>)> {
 
 /// Which of these keys stand somewhere in a process's memory, as bytes or as text.
 fn found_in(process: u32, keys: &[(&'static str, Vec<u8>)]) -> Vec<&'static str> {
+    let memory = memory(process);
     let text = |key: &[u8]| base64::engine::general_purpose::STANDARD.encode(key).into_bytes();
-    let needles: Vec<(&'static str, Vec<u8>)> =
-        keys.iter().flat_map(|(name, key)| [(*name, key.clone()), (*name, text(key))]).collect();
-    let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
-    let mut memory = std::fs::File::open(format!("/proc/{process}/mem")).unwrap();
-    let (mut found, mut looked_at) = (Vec::new(), 0);
-    for line in maps.lines().filter(|line| line.contains(" rw")) {
-        let (range, _) = line.split_once(' ').unwrap();
-        let (from, to) = range.split_once('-').unwrap();
-        let at = |text| u64::from_str_radix(text, 16).unwrap();
-        let mut bytes = vec![0; usize::try_from(at(to) - at(from)).unwrap()];
-        memory.seek(SeekFrom::Start(at(from))).unwrap();
-        // Some parts of a process cannot be read, as those of its devices.
-        if memory.read_exact(&mut bytes).is_err() {
-            continue;
-        }
-        looked_at += bytes.len();
-        for (name, needle) in &needles {
-            if memmem(&bytes, needle) {
-                found.push(*name);
-            }
-        }
-    }
-    assert!(looked_at > 1_000_000, "{looked_at} bytes of {process} were looked at");
-    found.sort_unstable();
-    found.dedup();
-    found
+    let is_there =
+        |key: &[u8]| !places(&memory, key).is_empty() || !places(&memory, &text(key)).is_empty();
+    assert!(memory.iter().map(Vec::len).sum::<usize>() > 1_000_000);
+    keys.iter().filter(|(_, key)| is_there(key)).map(|(name, _)| *name).collect()
 }
 
 /// A process and its children.
@@ -227,17 +207,6 @@ fn family(process: u32) -> Vec<u32> {
     let children = std::fs::read_to_string(children).unwrap();
     let children = children.split_whitespace().map(|id| id.parse().unwrap());
     std::iter::once(process).chain(children).collect()
-}
-
-fn memmem(bytes: &[u8], needle: &[u8]) -> bool {
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| *byte == needle[0]) {
-        if rest[at..].starts_with(needle) {
-            return true;
-        }
-        rest = &rest[at + 1..];
-    }
-    false
 }
 
 const IN_THE_CLEAR: &str = "[root]\nkind = \"key_file\"\n";

@@ -9,6 +9,14 @@ use watch::Severity;
 
 use crate::scene::*;
 
+spine::events! {
+    room = "vault";
+    /// As the binary tells of the keyholder.
+    KeysOpened = "keys_opened" {
+        plain { opened: u64 } sealed {} retain_days = 1, ocsf = 6003
+    }
+}
+
 testkit::on_both! { ROOMS;
     // A3
     async fn low_and_slow_steps_the_account_up_and_locks_nobody_out(world: &testkit::World) {
@@ -99,6 +107,23 @@ testkit::on_both! { ROOMS;
         let watch = open(world, acting());
         let about = About::house("log", [1; 16], 0);
         tell(world, "192.0.2.1", about, spine::ForgedEventsFound { count: 3 }).await;
+        deliver(world, &watch).await;
+        let alerts = alerts(&watch).await;
+        assert_eq!(alerts.len(), 1);
+        assert_eq!((alerts[0].severity, alerts[0].subject), (Severity::Critical, Subject::House));
+    }
+
+    async fn keys_that_are_opened_fast_wake_somebody(world: &testkit::World) {
+        let watch = open(world, acting());
+        let about = About::house("keyholder", [0; 16], 0);
+        // a busy restart of core, and quiet minutes
+        for opened in [12_000, 6_000, 0, 6_000, 5_999] {
+            tell(world, "192.0.2.1", about, KeysOpened { opened }).await;
+            world.advance(Duration::from_secs(60));
+        }
+        deliver(world, &watch).await;
+        assert_eq!(alerts(&watch).await.len(), 0);
+        tell(world, "192.0.2.1", about, KeysOpened { opened: 1 }).await;
         deliver(world, &watch).await;
         let alerts = alerts(&watch).await;
         assert_eq!(alerts.len(), 1);
