@@ -206,17 +206,7 @@ impl House {
             limit_store: counter.as_ref().map(|counter| Arc::clone(counter.store())),
         })?;
         let watch = Watch::open(spine.clone(), vault.clone(), config.watch.clone())?;
-        let observe = Observe::open(observe::Parts {
-            spine: spine.clone(),
-            config: config.observe.clone(),
-            siem: config.siem.clone(),
-            catalogue: rooms()?.events(),
-            log_name: config.log_name(),
-            version: env!("CARGO_PKG_VERSION"),
-            base: base.clone(),
-            data,
-        })?;
-        let outbox = Outbox::default();
+        let observe = open_observe(&config, &spine, (base.clone(), data))?;
         Ok(Self {
             config,
             base,
@@ -231,7 +221,7 @@ impl House {
             access,
             watch,
             observe,
-            outbox,
+            outbox: Outbox::default(),
             counter,
             node,
         })
@@ -316,6 +306,24 @@ impl House {
         let Some(first) = self.spine.checkpoint().await? else { return Ok(()) };
         Ok(self.spine.publish(&first).await?)
     }
+}
+
+/// What operators see, of a house with its files in these folders: the configuration's, the data's.
+fn open_observe(
+    config: &Config,
+    spine: &Spine,
+    (base, data): (PathBuf, PathBuf),
+) -> anyhow::Result<Observe> {
+    Ok(Observe::open(observe::Parts {
+        spine: spine.clone(),
+        config: config.observe.clone(),
+        siem: config.siem.clone(),
+        catalogue: rooms()?.events(),
+        log_name: config.log_name(),
+        version: env!("CARGO_PKG_VERSION"),
+        base,
+        data,
+    })?)
 }
 
 /// The shop's own references of customers are the accounts' external names.
