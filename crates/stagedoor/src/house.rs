@@ -160,7 +160,7 @@ impl House {
         std::fs::create_dir_all(&node_dir)
             .with_context(|| format!("{} cannot be made", node_dir.display()))?;
         let node = Node::new(&node_dir);
-        let Loaded { config, base, .. } = loaded;
+        let Loaded { config, base } = loaded;
         let Nature { clock, entropy } = nature;
         let spine = Spine::new(spine::Parts {
             db,

@@ -51,11 +51,7 @@ impl Loaded {
         dir.map_or_else(|| self.places().keys, |dir| self.base.join(dir))
     }
 
-    /// The root key's passphrase.
-    pub(crate) fn passphrase(&self) -> anyhow::Result<Secret<String>> {
-        if let Some(handed) = &self.passphrase {
-            return Ok(handed.0.clone());
-        }
+    fn passphrase(&self) -> anyhow::Result<Secret<String>> {
         let root = &self.config.root;
         if let Some(name) = &root.passphrase_credential {
             let folder = std::env::var_os("CREDENTIALS_DIRECTORY");

@@ -295,8 +295,7 @@ impl World {
 
     /// Another program opens the house where the configuration says it is; gives the old one.
     pub(crate) async fn open_again(&mut self) -> House {
-        let loaded =
-            Loaded { config: self.config.clone(), base: self.dir.clone(), passphrase: None };
+        let loaded = Loaded { config: self.config.clone(), base: self.dir.clone() };
         let db = loaded.open_database().await.unwrap();
         let vault = Vault::open(loaded.vault_config(&self.nature).unwrap()).await.unwrap();
         let house = House::furnish(loaded, db, vault, self.nature.clone()).unwrap();

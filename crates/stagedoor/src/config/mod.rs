@@ -12,8 +12,6 @@ use access::{ConfigProblem, EdgeConfig};
 use anyhow::Context as _;
 use kernel::Secret;
 
-use crate::handed::Handed;
-
 pub(crate) use parts::{
     CertificateConfig, Config, DataConfig, HeaderKeyConfig, LogConfig, LogFormat, Mode,
     ProcessesConfig, RootKind, TlsConfig, UpstreamTlsConfig,
@@ -28,8 +26,6 @@ pub(crate) struct Loaded {
     pub config: Config,
     /// Paths in the file are relative to this folder.
     pub base: PathBuf,
-    /// The root key's passphrase, where a supervisor has read it.
-    pub passphrase: Option<Handed>,
 }
 
 /// Reads and checks a file.
@@ -63,7 +59,7 @@ fn load_checked(
     }
     let base = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     let base = base.unwrap_or(Path::new(".")).to_owned();
-    Ok(Loaded { config, base, passphrase: None })
+    Ok(Loaded { config, base })
 }
 
 /// A TOML mistake as file, line, and what is wrong.

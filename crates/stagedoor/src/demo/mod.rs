@@ -254,7 +254,7 @@ pub(crate) async fn make_house(
     base: PathBuf,
     nature: Nature,
 ) -> anyhow::Result<House> {
-    let loaded = Loaded { config, base, passphrase: None };
+    let loaded = Loaded { config, base };
     loaded.make_places()?;
     let vault = Vault::init(loaded.vault_config(&nature)?).await?;
     let db = loaded.open_database().await?;

@@ -32,8 +32,7 @@ pub(super) fn run(
     descriptors: Vec<OwnedFd>,
     supervisor: Supervisor,
 ) -> anyhow::Result<()> {
-    let loaded =
-        Loaded { config: settings.config, base: settings.base, passphrase: settings.passphrase };
+    let loaded = Loaded { config: settings.config, base: settings.base };
     for folder in sink_folders(&loaded) {
         // Inside the sandbox only folders that are there can be written; what fails is told there.
         let _ = std::fs::create_dir_all(folder);
@@ -49,7 +48,10 @@ pub(super) fn run(
 fn needs(loaded: &Loaded) -> Needs {
     let (config, places) = (&loaded.config, loaded.places());
     let mail = &config.identity.mail;
+    // A keyholder of its own reads the passphrase, and core cannot.
+    let opens_root = config.keyholder.socket.is_none();
     let named = [
+        config.root.passphrase_file.clone().filter(|_| opens_root),
         mail.smtp_password_file.as_ref().map(PathBuf::from),
         mail.smtp_ca_file.as_ref().map(PathBuf::from),
         config.redis.url_file.clone(),

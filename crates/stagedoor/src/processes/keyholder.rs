@@ -1,5 +1,5 @@
-//! The keyholder's process: it alone has root, epoch and tenant keys. It hears or reads its settings
-//! and the passphrase, gives everything else away, and then answers core at its socket. `serve`
+//! The keyholder's process: it alone has root, epoch and tenant keys. It hears or reads its settings,
+//! reads the passphrase, gives everything else away, and then answers core at its socket. `serve`
 //! starts it where [processes] names its user; elsewhere it is a program of its own.
 
 use std::os::unix::fs::DirBuilderExt as _;
@@ -31,8 +31,8 @@ pub(crate) fn run(file: &Path) -> ExitCode {
 
 /// Answers until the supervisor says so, or is gone.
 pub(super) fn under(settings: KeyholderSettings, supervisor: Supervisor) -> anyhow::Result<()> {
-    let KeyholderSettings { config, base, passphrase } = settings;
-    let loaded = Loaded { config, base, passphrase };
+    let KeyholderSettings { config, base } = settings;
+    let loaded = Loaded { config, base };
     begin(&loaded)?.under(&loaded, supervisor)
 }
 

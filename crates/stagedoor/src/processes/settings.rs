@@ -8,7 +8,6 @@ use crate::certificates::Text;
 use crate::config::{Config, DataConfig, Loaded, LogConfig};
 use crate::door::DoorSettings;
 use crate::gauges::TraceSettings;
-use crate::handed::Handed;
 
 /// What the supervisor tells a process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,8 +53,6 @@ pub(super) struct EdgeSettings {
 pub(super) struct CoreSettings {
     pub config: Config,
     pub base: PathBuf,
-    /// Of the root key, where core opens it itself.
-    pub passphrase: Option<Handed>,
     /// Brings the database to this program's schema first.
     pub migrate: bool,
     pub traces: Option<TraceSettings>,
@@ -67,12 +64,11 @@ pub(super) struct KeyholderSettings {
     /// The sections that it needs, and defaults.
     pub config: Config,
     pub base: PathBuf,
-    pub passphrase: Option<Handed>,
 }
 
 impl KeyholderSettings {
     /// Of this configuration what a keyholder needs, for a core of this user.
-    pub(super) fn of(loaded: &Loaded, core: u32, passphrase: Option<Handed>) -> Self {
+    pub(super) fn of(loaded: &Loaded, core: u32) -> Self {
         let Config { log, root, mut keyholder, data, .. } = loaded.config.clone();
         if keyholder.core_user.is_empty() {
             keyholder.core_user = core.to_string();
@@ -80,7 +76,7 @@ impl KeyholderSettings {
         keyholder.dir = Some(loaded.keyholder_dir());
         let data = DataConfig { dir: data.dir, ..DataConfig::default() };
         let config = Config { log, root, keyholder, data, ..Config::default() };
-        Self { config, base: loaded.base.clone(), passphrase }
+        Self { config, base: loaded.base.clone() }
     }
 }
 

@@ -24,10 +24,9 @@ use super::users::{self, User};
 use super::{Kind, handover, log};
 use crate::certificates::Shown;
 use crate::command::serve::{announce, certificates, renew_at_hangup, told_to_stop};
-use crate::config::{Config, Loaded, RootKind};
+use crate::config::{Config, Loaded};
 use crate::door::DoorSettings;
 use crate::gauges::TraceSettings;
-use crate::handed::Handed;
 use crate::out;
 
 /// How long a process may take to hear what it is told.
@@ -279,7 +278,6 @@ impl Supervisor {
         let settings = CoreSettings {
             config,
             base: self.loaded.base.clone(),
-            passphrase: self.passphrase(self.loaded.config.keyholder.socket.is_none())?,
             migrate: self.migrate,
             traces: TraceSettings::read(&self.loaded)?,
         };
@@ -290,11 +288,10 @@ impl Supervisor {
     }
 
     async fn start_keyholder(&mut self) -> anyhow::Result<()> {
-        let passphrase = self.passphrase(true)?;
         let Some(keyholder) = &mut self.keyholder else { return Ok(()) };
         let own = rustix::process::geteuid().as_raw();
         let core = self.core.user.as_ref().map_or(own, |user| user.uid);
-        let settings = KeyholderSettings::of(&self.loaded, core, passphrase);
+        let settings = KeyholderSettings::of(&self.loaded, core);
         if let Some(folder) = socket_folder(&self.loaded).filter(|folder| !folder.exists()) {
             std::fs::DirBuilder::new().mode(0o750).create(&folder)?;
             if let Some(user) = &keyholder.user {
@@ -302,12 +299,6 @@ impl Supervisor {
             }
         }
         keyholder.start(Told::Keyholder(Box::new(settings)), vec![], &self.loaded).await
-    }
-
-    /// The root key's passphrase, where there is one, for the process that opens it.
-    fn passphrase(&self, opens: bool) -> anyhow::Result<Option<Handed>> {
-        let is_sealed = opens && self.loaded.config.root.kind == RootKind::Passphrase;
-        is_sealed.then(|| self.loaded.passphrase().map(Handed)).transpose()
     }
 
     async fn renew(&mut self) -> anyhow::Result<()> {
