@@ -161,17 +161,8 @@ impl House {
             .with_context(|| format!("{} cannot be made", node_dir.display()))?;
         let node = Node::new(&node_dir);
         let Loaded { config, base } = loaded;
+        let spine = lay_spine(db, &vault, &config, &nature, node_dir)?;
         let Nature { clock, entropy } = nature;
-        let spine = Spine::new(spine::Parts {
-            db,
-            clock: Arc::clone(&clock),
-            entropy: Arc::clone(&entropy),
-            sealer: Arc::new(vault.clone()),
-            signer: Arc::new(vault.notary(config.log_name())?),
-            tables: rooms()?.tables(),
-            node_dir,
-            node: config.data.node.clone(),
-        });
         let hub = Hub::new(Arc::clone(&clock), Snapshot::default());
         let mut number = [0; 8];
         entropy.fill(&mut number);
@@ -295,6 +286,26 @@ impl House {
         self.vault.close().await;
         Ok(())
     }
+}
+
+/// The spine of this node.
+fn lay_spine(
+    db: Db,
+    vault: &Vault,
+    config: &Config,
+    nature: &Nature,
+    node_dir: PathBuf,
+) -> anyhow::Result<Spine> {
+    Ok(Spine::new(spine::Parts {
+        db,
+        clock: Arc::clone(&nature.clock),
+        entropy: Arc::clone(&nature.entropy),
+        sealer: Arc::new(vault.clone()),
+        signer: Arc::new(vault.notary(config.log_name())?),
+        tables: rooms()?.tables(),
+        node_dir,
+        node: config.data.node.clone(),
+    }))
 }
 
 impl House {

@@ -221,7 +221,7 @@ fn tries_everything(shop: &Shop, database: &str, (edge, core): (u32, u32)) {
             }
         }
     }
-    println!("{} things were tried in the edge's process, and failed", tries.len() - 2);
+    eprintln!("{} things were tried in the edge's process, and failed", tries.len() - 2);
 }
 
 /// Runs the debugger's commands in a process; what each try answered, and all that was said.
@@ -338,7 +338,7 @@ fn holds_no_secret(shop: &Shop, serving: &Serving, processes: [u32; 3], session:
         assert_eq!(places(&edge, secret), [], "the edge holds {what}");
     }
     let bytes: usize = edge.iter().map(Vec::len).sum();
-    println!("{bytes} bytes of the edge's memory hold no secret of the house");
+    eprintln!("{bytes} bytes of the edge's memory hold no secret of the house");
 }
 
 /// The private half of the key that signs session tokens, as it lies in core's memory beside its

@@ -122,7 +122,7 @@ fn a_request_passes_and_the_end_of_its_session_ends_all() {
     });
     events.read_to_string(&mut line).unwrap();
     stream.wait().unwrap();
-    println!("refused {} ms after the answer, and the stream is closed", took.as_millis());
+    eprintln!("refused {} ms after the answer, and the stream is closed", took.as_millis());
     assert_eq!(serving.stop(), Some(0));
     shop.verified();
 }
@@ -268,7 +268,7 @@ fn either_process_comes_back_after_kill_9_under_load() {
         }
         drop(ends);
         let (shops, own) = (shops.join().unwrap(), own.join().unwrap());
-        println!("answered and lost: {shops:?} by the shop, {own:?} by core");
+        eprintln!("answered and lost: {shops:?} by the shop, {own:?} by core");
         // Only what was under way in the process that was killed is lost.
         assert!(shops.0 > 5 && shops.1 <= 2, "{shops:?}");
         assert!(own.0 > 5 && own.1 <= 4, "{own:?}");
@@ -287,7 +287,7 @@ fn kill_and_wait(shop: &Shop, serving: &Serving, kind: &str) {
     until("it is started again", || serving.process(kind).is_some_and(|now| now != before));
     let shops = until("the shop answers", || is_answered("/"));
     let own = until("core answers", || is_answered("/auth/sign-in"));
-    println!("{kind} is back: the shop after {shops:?}, our own paths after {own:?} more");
+    eprintln!("{kind} is back: the shop after {shops:?}, our own paths after {own:?} more");
 }
 
 #[test]

@@ -209,7 +209,7 @@ struct Operator {
 
 impl Operator {
     fn sign_in(installation: &Installation, number: usize) -> Self {
-        let text = std::fs::read_to_string(&installation.node(number).shop.config()).unwrap();
+        let text = std::fs::read_to_string(installation.node(number).shop.config()).unwrap();
         let line = text.lines().find(|line| line.starts_with("console = ")).unwrap();
         let port = line.trim_end_matches('"').rsplit_once(':').unwrap().1.to_owned();
         let shop = installation.node(number).shop.path();
