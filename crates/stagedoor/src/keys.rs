@@ -141,8 +141,7 @@ mod tests {
         config.upstream.iter_mut().for_each(|upstream| upstream.header_key = None);
         config.keyholder.socket = Some(PathBuf::from("run/socket"));
         config.keyholder.dir = Some(PathBuf::from("kh"));
-        let loaded =
-            Loaded { config: config.clone(), base: dir.path().to_owned(), passphrase: None };
+        let loaded = Loaded { config: config.clone(), base: dir.path().to_owned() };
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(7));
         let home = loaded.keyholder_home().unwrap();
         let keyholder = Keyholder::make(&home, Arc::clone(&entropy)).await.unwrap();

@@ -98,7 +98,7 @@ fn scratch(loaded: &Loaded, place: &Path) -> Loaded {
     config.witness.clear();
     config.audit.witness_quorum = None;
     config.proxies.proxy_protocol.clear();
-    Loaded { config, base: loaded.base.clone(), passphrase: None }
+    Loaded { config, base: loaded.base.clone() }
 }
 
 async fn drill(place: Loaded, wanted: &Wanted, samples: usize) -> anyhow::Result<Report> {

@@ -41,8 +41,7 @@ pub(crate) async fn run(loaded: Loaded, wanted: &Wanted) -> anyhow::Result<()> {
         store::release(&source).await?;
     }
     source.close().await;
-    let there =
-        Loaded { config: loaded.config.clone(), base: loaded.base.clone(), passphrase: None };
+    let there = Loaded { config: loaded.config.clone(), base: loaded.base.clone() };
     let keys_from = loaded.keys_database_url();
     let house = House::open(loaded).await?;
     check_quiet(&house).await?;

@@ -38,7 +38,7 @@ async fn moved(seed: u64, from: Option<String>, to: String) {
     live(&mut world).await;
     let rows = world.house.spine.verify(&[], &mut |_| {}).await.unwrap().rows;
     world.house.close().await.unwrap();
-    let loaded = Loaded { config: world.config.clone(), base: world.dir.clone(), passphrase: None };
+    let loaded = Loaded { config: world.config.clone(), base: world.dir.clone() };
     drop(world.open_again().await);
     world.house.spine.close().await;
     drop(world.open_again().await);
@@ -92,14 +92,13 @@ async fn restored(seed: u64) {
         keys: Some(keys.clone()),
         passphrase: Some(passphrase()),
     };
-    let loaded = Loaded { config: world.config.clone(), base: world.dir.clone(), passphrase: None };
+    let loaded = Loaded { config: world.config.clone(), base: world.dir.clone() };
     backup::run(loaded, wanted).await.unwrap();
     live(&mut world).await;
     let list = super::ledger::file_in(&world.config, &world.dir);
     let erased: Vec<_> = all_erased(&world.house).await;
     let place = tempfile::TempDir::new().unwrap();
-    let loaded =
-        Loaded { config: world.config.clone(), base: place.path().to_owned(), passphrase: None };
+    let loaded = Loaded { config: world.config.clone(), base: place.path().to_owned() };
     let wanted = restore::Wanted {
         data,
         keys: Some(keys),
