@@ -43,9 +43,9 @@ spine::events! {
         plain { taken_at: String, holds: bool, rows: u64, took_ms: u64 }
         sealed {} retain_days = 3650, ocsf = 6003
     }
-    /// Everything moved into another database.
-    Moved = "moved" {
-        plain { from: String, to: String, rows: u64 } sealed {} retain_days = 3650, ocsf = 6003
+    /// Everything begins to move into another database; it is told in both.
+    MoveBegun = "move_begun" {
+        plain { from: String, to: String } sealed {} retain_days = 3650, ocsf = 6003
     }
 }
 

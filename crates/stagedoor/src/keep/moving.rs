@@ -7,7 +7,7 @@ use serde_json::json;
 use store::copy::{Counted, Filling, Nowhere, Shape, Snapshot, Tally, Watch};
 use store::{Backend, Db, Migration};
 
-use super::{Moved, Pace, finish, open_by_url, rows_of, tell};
+use super::{MoveBegun, Pace, finish, open_by_url, rows_of, tell};
 use crate::config::Loaded;
 use crate::house::{House, without_password};
 use crate::out;
@@ -36,7 +36,8 @@ pub(crate) async fn run(loaded: Loaded, wanted: &Wanted) -> anyhow::Result<()> {
     anyhow::ensure!(*to != loaded.database_url(), "that is where everything is already");
     let moving = format!("it is being moved to {}: {AGAIN}", without_password(to));
     let source = loaded.open_database().await?;
-    if store::held(&source).await?.as_deref() == Some(&moving) {
+    let again = store::held(&source).await?.as_deref() == Some(&moving);
+    if again {
         out::progress("an earlier move was cut short: this one begins again");
         store::release(&source).await?;
     }
@@ -55,6 +56,12 @@ pub(crate) async fn run(loaded: Loaded, wanted: &Wanted) -> anyhow::Result<()> {
     if wanted.dry_run {
         return estimate(&house, &target, to).await;
     }
+    if !again {
+        // Told before the copy, so that the target is the source to the last row, also where it was
+        // full already when an earlier try was cut short.
+        let (from, to) = (backend_word(house.spine.db()), backend_word(&target));
+        tell(&house, MoveBegun { from: from.to_owned(), to: to.to_owned() }).await?;
+    }
     store::hold(house.spine.db(), &moving, house.clock.now()).await?;
     let moved = carry(&house, &target, (&keys_from, keys_to)).await;
     target.close().await;
@@ -70,15 +77,12 @@ pub(crate) async fn run(loaded: Loaded, wanted: &Wanted) -> anyhow::Result<()> {
             return Err(error);
         }
     };
-    let from = backend_word(house.spine.db()).to_owned();
-    let moved = Moved { from, to: backend_word(there.spine.db()).to_owned(), rows };
-    tell(&there, moved).await?;
     let why = format!("it was moved to {}: {STAY}", without_password(to));
-    store::hold(house.spine.db(), &why, house.clock.now()).await?;
     if keys_to.is_some() {
         hold_keys(&keys_from, &why).await?;
     }
-    // No leaf yet for what was told there: this node would remember it, and the way back be shut.
+    store::hold(house.spine.db(), &why, house.clock.now()).await?;
+    // No leaf yet for what was told: this node would remember it, and the way back be shut.
     for house in [&house, &there] {
         house.spine.close().await;
         house.vault.close().await;
