@@ -1,5 +1,6 @@
 //! Limits that several doors count together: real listeners, a real Redis, clients that ask as fast
 //! as they can, and a Redis that dies, hangs, forgets and comes back. Each door's clock is another.
+#![expect(clippy::disallowed_methods, reason = "a real server takes real time")]
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
