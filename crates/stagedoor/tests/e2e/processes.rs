@@ -270,8 +270,8 @@ fn either_process_comes_back_after_kill_9_under_load() {
         let (shops, own) = (shops.join().unwrap(), own.join().unwrap());
         eprintln!("answered and lost: {shops:?} by the shop, {own:?} by core");
         // Only what was under way in the process that was killed is lost.
-        assert!(shops.0 > 5 && shops.1 <= 2, "{shops:?}");
-        assert!(own.0 > 5 && own.1 <= 4, "{own:?}");
+        assert!(shops.0 > 2 && shops.1 <= 2, "{shops:?}");
+        assert!(own.0 > 2 && own.1 <= 4, "{own:?}");
     });
     let sign_in = json!({ "email": "ada@x.example", "password": PASSWORD });
     assert_eq!(serving.post(&shop, &[], ("/v1/sign-in", &sign_in)).0, 200);
