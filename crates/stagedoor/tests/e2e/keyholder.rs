@@ -281,11 +281,7 @@ fn the_keyholder_is_killed_and_core_goes_on() {
     assert_eq!(verified["holds"], true, "{verified}");
     drop(keyholder);
     // Core waits for a keyholder no longer than it is told to, and says for whom.
-<<<<<<< HEAD
     two.shop.edit("socket = \"run/socket\"", "socket = \"run/socket\"\nwait_ms = 500");
-=======
-    two.shop.edit("\n[keyholder]\n", "\n[keyholder]\nwait_ms = 500\n");
->>>>>>> b90c720 (tests: the keyholder's section is the one that is no comment)
     let alone = two.run(&["key", "list"]);
     assert!(!alone.status.success());
     assert!(words(&alone).contains("stagedoor keyholder serve"), "{}", words(&alone));
