@@ -252,12 +252,29 @@ fn simulation(house: &House) -> Result<String> {
     Ok("by cargo test".to_owned())
 }
 
+/// Names the program after this one, for the test of rolling updates.
+const NEXT: &str = "STAGEDOOR_TEST_NEXT";
+
 fn e2e(house: &House) -> Result<String> {
+    next_program(house)?;
     if has_nextest() {
         return nextest(house, WHOLE);
     }
     house.run(house.cargo(&["test", "--package", "stagedoor", "--test", "*"]))?;
     Ok("by cargo test".to_owned())
+}
+
+/// Builds the program with what the next one may bring, and lays it aside.
+fn next_program(house: &House) -> Result<()> {
+    let args = ["build", "--workspace", "--bin", "stagedoor", "--features", "stagedoor/next"];
+    house.run(house.cargo(&locked(house, &args, &[])))?;
+    let aside = house.target.join("next");
+    std::fs::create_dir_all(&aside)?;
+    let program = aside.join("stagedoor");
+    // Cargo's own is replaced in place by the next build.
+    std::fs::copy(house.target.join("debug/stagedoor"), &program)?;
+    house.set(NEXT, program.display().to_string());
+    Ok(())
 }
 
 fn has_nextest() -> bool {

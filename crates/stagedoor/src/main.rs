@@ -17,6 +17,8 @@ mod house;
 mod keep;
 mod keys;
 mod log_http;
+#[cfg(feature = "next")]
+mod next;
 mod node;
 mod nodes;
 mod out;

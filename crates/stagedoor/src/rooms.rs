@@ -21,6 +21,8 @@ const ROOMS: &[Room] = &[
     observe::ROOM,
     crate::events::ROOM,
     keep::ROOM,
+    #[cfg(feature = "next")]
+    crate::next::ROOM,
 ];
 
 /// Steps of sweeping in one round: what ends within a minute is deleted within a minute.
@@ -103,6 +105,8 @@ impl House {
             ("access", Box::pin(async { done(self.access.tend().await) })),
             ("identity", Box::pin(self.sweep())),
             ("bodies of events", Box::pin(self.retire_bodies())),
+            #[cfg(feature = "next")]
+            ("next", Box::pin(self.mark())),
             ("rows", Box::pin(async { done(self.spine.retire_rows().await) })),
             ("nodes", Box::pin(async { done(self.spine.retire_nodes().await) })),
             ("watch", Box::pin(async { done(self.watch.retire().await) })),

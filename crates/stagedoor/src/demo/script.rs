@@ -16,14 +16,17 @@ use super::Stage;
 use super::client::{Actor, Way};
 use super::shop::PaidOrder;
 use crate::command::serve::Served;
+use crate::config::Loaded;
 use crate::house::House;
-use crate::out;
+use crate::{keep, out};
 
 /// The network of the proxy that the story's actors come through.
 pub(crate) const PROXY: &str = "127.0.0.2/32";
 /// How long something may take that the house does by itself.
 const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// Accounts that are opened from the restored backup.
+const SAMPLES: usize = 5;
 const PASSWORD: &str = "a curtain, a lamp and a teapot";
 const BUYER: &str = "ada@story.example";
 const SELLER: &str = "mara@story.example";
@@ -127,11 +130,35 @@ pub(crate) async fn play(stage: &Stage) -> anyhow::Result<bool> {
     step("a session is ended everywhere", story.end_everywhere().await);
     step("the log is proved offline", story.prove().await);
     step("a person is erased and the log still verifies", story.erase().await);
+    step("a backup is restored in a throw-away place", restore_elsewhere(stage).await);
     let held = steps.iter().filter(|step| step["held"] == true).count();
     let took = SystemClock.now().since(began);
     out::say(format!("{held} of {} steps held, in {:.1} s.", steps.len(), took.as_secs_f64()));
     out::json(&json!({ "steps": steps, "held": held == steps.len() }));
     Ok(held == steps.len())
+}
+
+/// Backs the running house up, and tries whether that would save it: whoever is erased stays so.
+async fn restore_elsewhere(stage: &Stage) -> anyhow::Result<String> {
+    let house = stage.house.as_ref();
+    let loaded = Loaded { config: house.config.clone(), base: house.base.clone() };
+    let place = tempfile::Builder::new().prefix("stagedoor-backups-").tempdir()?;
+    let (data, keys) = (place.path().join("data.backup"), place.path().join("keys.backup"));
+    let passphrase = Secret::new(PASSWORD.to_owned());
+    let home = keep::backup::keys_home(&loaded)?;
+    keep::backup::take(house, &data, Some((&keys, &home)), &passphrase).await?;
+    let wanted = keep::restore::Wanted {
+        data,
+        keys: Some(keys),
+        erased: Vec::new(),
+        none_erased: true,
+        dry_run: false,
+        passphrase,
+    };
+    let report = keep::drill::hold(loaded, &wanted, SAMPLES).await?;
+    ensure!(report.unreadable > 0, "nobody erased was looked for");
+    let keep::drill::Report { rows, leaves, unreadable, .. } = report;
+    Ok(format!("{rows} rows, {leaves} leaves verified, {unreadable} erased and unreadable"))
 }
 
 impl Story {

@@ -26,11 +26,11 @@ pub(crate) struct Wanted {
 }
 
 /// A backup that was written.
-struct Written {
-    path: PathBuf,
-    bytes: u64,
-    rows: u64,
-    leaves: u64,
+pub(crate) struct Written {
+    pub path: PathBuf,
+    pub bytes: u64,
+    pub rows: u64,
+    pub leaves: u64,
 }
 
 /// Takes a backup.
@@ -55,14 +55,9 @@ pub(crate) async fn run(loaded: Loaded, wanted: Wanted) -> anyhow::Result<()> {
     let Some(passphrase) = &wanted.passphrase else {
         return estimate(&house).await;
     };
-    let data = take_data(&house, &wanted.data, passphrase).await?;
-    let keys = match (&wanted.keys, &home) {
-        // After the data: whoever is in the data has a key here.
-        (Some(path), Some(home)) => Some(take_keys(&house, home, path, passphrase).await?),
-        _ => None,
-    };
+    let keys_to = wanted.keys.as_deref().zip(home.as_ref());
+    let (data, keys) = take(&house, &wanted.data, keys_to, passphrase).await?;
     let (rows, leaves) = (data.rows, data.leaves);
-    tell(&house, BackupTaken { rows, keys: keys.is_some(), leaves }).await?;
     out::json(&json!({
         "data": data.path, "bytes": data.bytes, "rows": rows, "leaves": leaves,
         "keys": keys.as_ref().map(|keys| &keys.path), "keys_bytes": keys.as_ref().map(|keys| keys.bytes),
@@ -79,8 +74,26 @@ pub(crate) async fn run(loaded: Loaded, wanted: Wanted) -> anyhow::Result<()> {
     house.close().await
 }
 
+/// Takes a backup of the data, and of the keys where they are to go somewhere, and tells so.
+pub(crate) async fn take(
+    house: &House,
+    data_to: &Path,
+    keys_to: Option<(&Path, &vault::Home)>,
+    passphrase: &Secret<String>,
+) -> anyhow::Result<(Written, Option<Written>)> {
+    let data = take_data(house, data_to, passphrase).await?;
+    let keys = match keys_to {
+        // After the data: whoever is in the data has a key here.
+        Some((path, home)) => Some(take_keys(house, home, path, passphrase).await?),
+        None => None,
+    };
+    let told = BackupTaken { rows: data.rows, keys: keys.is_some(), leaves: data.leaves };
+    tell(house, told).await?;
+    Ok((data, keys))
+}
+
 /// Where root and epoch keys are, for a command that copies them.
-pub(super) fn keys_home(loaded: &Loaded) -> anyhow::Result<vault::Home> {
+pub(crate) fn keys_home(loaded: &Loaded) -> anyhow::Result<vault::Home> {
     anyhow::ensure!(
         loaded.config.keyholder.socket.is_none(),
         "the keyholder is a process of its own, whose folder this program has no business in: copy \

@@ -23,38 +23,22 @@ use crate::out;
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     taken_at: String,
-    rows: u64,
-    leaves: u64,
+    pub rows: u64,
+    pub leaves: u64,
     erased_again: u64,
     /// Accounts whose name and address were opened.
     opened: u64,
     /// Erased persons of whom nothing opens.
-    unreadable: u64,
+    pub unreadable: u64,
     restore_ms: u64,
     open_ms: u64,
     request_ms: u64,
     total_ms: u64,
 }
 
-/// Runs a drill; the place is deleted however it ends.
+/// Runs a drill, and shows how it went.
 pub(crate) async fn run(loaded: Loaded, wanted: Wanted, samples: usize) -> anyhow::Result<()> {
-    anyhow::ensure!(wanted.keys.is_some(), "a drill needs the backup of the keys too: --keys");
-    let data = loaded.places().data;
-    let parent = if data.is_dir() { data } else { loaded.base.clone() };
-    let place = tempfile::Builder::new().prefix("drill-").tempdir_in(&parent);
-    let place = place.with_context(|| format!("no room for a drill in {}", parent.display()))?;
-    let began = SystemClock.now();
-    let outcome = drill(scratch(&loaded, place.path()), &wanted, samples).await;
-    place.close().context("the drill's place could not be deleted")?;
-    let mut report = match outcome {
-        Ok(report) => report,
-        Err(error) => {
-            tell_house(loaded, None, began).await;
-            return Err(error.context("the drill failed: this backup would not have saved you"));
-        }
-    };
-    report.total_ms = since(began);
-    tell_house(loaded, Some(&report), began).await;
+    let report = hold(loaded, &wanted, samples).await?;
     out::json(&json!({ "holds": true, "report": report }));
     out::say(format!("The backup of {} holds.", report.taken_at));
     let rows = [
@@ -72,6 +56,33 @@ pub(crate) async fn run(loaded: Loaded, wanted: Wanted, samples: usize) -> anyho
         rows.iter().map(|(what, number)| vec![(*what).to_owned(), number.to_string()]).collect();
     out::table(&["what", "figure"], &rows);
     Ok(())
+}
+
+/// Holds a drill, and tells the house; the place is deleted however it ends.
+pub(crate) async fn hold(
+    loaded: Loaded,
+    wanted: &Wanted,
+    samples: usize,
+) -> anyhow::Result<Report> {
+    anyhow::ensure!(wanted.keys.is_some(), "a drill needs the backup of the keys too: --keys");
+    let data = loaded.places().data;
+    let parent = if data.is_dir() { data } else { loaded.base.clone() };
+    let place = tempfile::Builder::new().prefix("drill-").tempdir_in(&parent);
+    let place = place.with_context(|| format!("no room for a drill in {}", parent.display()))?;
+    let began = SystemClock.now();
+    let outcome = drill(scratch(&loaded, place.path()), wanted, samples).await;
+    place.close().context("the drill's place could not be deleted")?;
+    match outcome {
+        Ok(mut report) => {
+            report.total_ms = since(began);
+            tell_house(loaded, Some(&report), began).await;
+            Ok(report)
+        }
+        Err(error) => {
+            tell_house(loaded, None, began).await;
+            Err(error.context("the drill failed: this backup would not have saved you"))
+        }
+    }
 }
 
 fn since(began: Timestamp) -> u64 {

@@ -31,6 +31,7 @@ mod processes;
 mod program;
 mod refresh_killed;
 mod roles;
+mod rolling;
 mod sequencer_killed;
 mod shared_limits;
 mod siem;

@@ -2,6 +2,7 @@
 //! its own to one PostgreSQL and one Redis, which a test can cut.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::RwLock;
 
@@ -79,6 +80,14 @@ impl Node {
         if gone {
             *serving = Some(self.shop.serve());
         }
+    }
+
+    /// Starts another program in its place.
+    pub(crate) fn start_as(&self, program: &Path) {
+        let mut command = Command::new(program);
+        command.current_dir(self.shop.path()).stdin(Stdio::null());
+        let serving = self.shop.serve_by(command);
+        *self.serving.write().expect("no test panicked") = Some(serving);
     }
 
     fn signal(&self, signal: &str) {
@@ -168,9 +177,9 @@ impl Nodes {
     }
 }
 
-/// How many facts of the shop have a leaf.
-pub(crate) fn facts_in_log(url: &str) -> usize {
-    const COUNT: &str = "SELECT COUNT(*) FROM spine_leaf WHERE kind = 'order.paid'";
-    let counted = Command::new("psql").args([url, "-tAc", COUNT]).output().expect("psql runs");
+/// How many events of this kind have a leaf.
+pub(crate) fn leaves(url: &str, kind: &str) -> usize {
+    let count = format!("SELECT COUNT(*) FROM spine_leaf WHERE kind = '{kind}'");
+    let counted = Command::new("psql").args([url, "-tAc", &count]).output().expect("psql runs");
     String::from_utf8_lossy(&counted.stdout).trim().parse().expect("a number")
 }

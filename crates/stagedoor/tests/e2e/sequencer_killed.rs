@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crate::death::Death;
-use crate::nodes::{Node, Nodes, facts_in_log};
+use crate::nodes::{Node, Nodes, leaves};
 use crate::program::answer;
 
 /// Far more steps than a batch has.
@@ -43,7 +43,7 @@ fn whoever_leads_next_goes_on() {
         nodes.nodes[0].rewire(wire);
         let service = nodes.home.service();
         let file = nodes.home.path().join("shown");
-        let leaves = || {
+        let size = || {
             let verified = answer(
                 nodes.home.path(),
                 &["audit", "verify", "--checkpoint", file.to_str().unwrap()],
@@ -54,7 +54,7 @@ fn whoever_leads_next_goes_on() {
         let (leader, other) = (&nodes.nodes[0], &nodes.nodes[1]);
         leader.start();
         std::fs::write(&file, grown(leader, 1).unwrap()).unwrap();
-        let (mut killed, mut through, mut before) = (0, 0, leaves());
+        let (mut killed, mut through, mut before) = (0, 0, size());
         for step in 0..STEPS_MAX {
             leader.start();
             death.arm(leader.id().unwrap(), step);
@@ -75,8 +75,8 @@ fn whoever_leads_next_goes_on() {
             assert_eq!(told.unwrap().0, 200);
             std::fs::write(&file, grown(next, before.0 + before.1 + 1).unwrap()).unwrap();
             other.kill();
-            before = leaves();
-            assert_eq!(facts_in_log(url), step + 1, "a leaf is lost, or there twice");
+            before = size();
+            assert_eq!(leaves(url, "order.paid"), step + 1, "a leaf is lost, or there twice");
             if through == THROUGH {
                 break;
             }
