@@ -28,6 +28,8 @@ const FILES: &[(&str, &str)] = &[
     ("SECURITY.md", "usr/share/doc/stagedoor/SECURITY.md"),
     ("LICENSE", "usr/share/doc/stagedoor/copyright"),
 ];
+/// The users of the processes.
+const USERS: usize = 3;
 /// What dpkg runs.
 const SCRIPTS: &[&str] = &["postinst", "prerm", "postrm"];
 /// The names of files with the words of a licence.
@@ -168,6 +170,16 @@ fn try_out(house: &House, package: &Path, version: &str) -> Result<()> {
     let said = house.output(house.command(apart.join("usr/bin/stagedoor"), &["--version"]))?;
     if said.trim() != format!("stagedoor {version}") {
         bail!("the program in the package says that it is {said}");
+    }
+    if which("systemd-sysusers").is_some() {
+        // Makes the users in the place that was unpacked, not on this host.
+        let users = apart.join("usr/lib/sysusers.d/stagedoor.conf").display().to_string();
+        fs::create_dir_all(apart.join("etc"))?;
+        house.output(house.command("systemd-sysusers", &["--root", &to, &users]))?;
+        let made = fs::read_to_string(apart.join("etc/passwd")).context("no user was made")?;
+        if made.matches("stagedoor-").count() != USERS {
+            bail!("not every user was made: {made}");
+        }
     }
     for name in SCRIPTS {
         let script = apart.join("DEBIAN").join(name).display().to_string();

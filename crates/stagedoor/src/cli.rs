@@ -51,7 +51,11 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Says what is wrong here, and how to mend it.
-    Doctor,
+    Doctor {
+        /// Only what is inside the house.
+        #[arg(long, hide = true)]
+        inside: bool,
+    },
     /// Proves, checks and exports the log.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -136,6 +140,11 @@ pub(crate) struct Init {
     /// Another PostgreSQL database for the wrapped keys. Without it they stand in SQLite.
     #[arg(long)]
     pub keys_database: Option<String>,
+    /// Prepares separate processes, as root: gives data, keys and configuration to the users
+    /// stagedoor-core, stagedoor-keys and stagedoor-edge, which must exist (the Debian package makes
+    /// them).
+    #[arg(long, conflicts_with = "keyholder")]
+    pub separate: bool,
 }
 
 #[derive(Debug, Args)]

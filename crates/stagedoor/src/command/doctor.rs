@@ -1,7 +1,8 @@
 //! `doctor`: what is wrong here, and how to mend it. Changes nothing.
 
+use std::borrow::Cow;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use spine::Newer;
 use store::Backend;
@@ -13,7 +14,7 @@ use crate::{certificates, out, processes};
 
 /// One thing that was looked at.
 struct Finding {
-    what: &'static str,
+    what: Cow<'static, str>,
     /// None: it is right.
     wrong: Option<(Weight, String)>,
 }
@@ -27,26 +28,32 @@ enum Weight {
 }
 
 fn right(what: &'static str) -> Finding {
-    Finding { what, wrong: None }
+    Finding { what: what.into(), wrong: None }
 }
 
 fn warning(what: &'static str, mend: impl Into<String>) -> Finding {
-    Finding { what, wrong: Some((Weight::Warning, mend.into())) }
+    Finding { what: what.into(), wrong: Some((Weight::Warning, mend.into())) }
 }
 
 fn fault(what: &'static str, mend: impl Into<String>) -> Finding {
-    Finding { what, wrong: Some((Weight::Fault, mend.into())) }
+    Finding { what: what.into(), wrong: Some((Weight::Fault, mend.into())) }
 }
 
 /// Looks at everything, in the order in which it is needed. Exit code 1 where a fault was found.
-pub(crate) async fn run(file: &Path) -> anyhow::Result<ExitCode> {
+/// `inside` leaves out the configuration and the files.
+pub(crate) async fn run(file: &Path, inside: bool) -> anyhow::Result<ExitCode> {
     let mut findings = Vec::new();
     match load(file) {
         Err(error) => findings.push(fault("configuration", format!("{error:#}"))),
+        Ok(loaded) if inside => look_inside(loaded, &mut findings).await,
         Ok(loaded) => {
             findings.push(right("configuration"));
             findings.extend(look_at_files(&loaded));
-            look_inside(loaded, &mut findings).await;
+            // What root opened, core could not open afterwards.
+            match processes::users::as_core(&loaded.config)? {
+                Some(command) => findings.extend(look_as_core(command, file)),
+                None => look_inside(loaded, &mut findings).await,
+            }
         }
     }
     let mut worst = ExitCode::SUCCESS;
@@ -65,7 +72,7 @@ pub(crate) async fn run(file: &Path) -> anyhow::Result<ExitCode> {
             finding.what,
             if mend.is_empty() { "" } else { ": " }
         ));
-        rows.push(serde_json::json!({ "what": finding.what, "state": sign, "mend": mend }));
+        rows.push(serde_json::json!({ "what": &*finding.what, "state": sign, "mend": mend }));
     }
     out::json(&serde_json::json!({ "findings": rows }));
     Ok(worst)
@@ -124,7 +131,41 @@ fn look_at_processes(loaded: &Loaded) -> Finding {
     let users: Vec<String> = users.collect();
     let off = processes::promises_off(&loaded.config).into_iter().chain(processes::kernel_lacks());
     let off: Vec<String> = off.collect();
+    if off.is_empty() {
+        return right(WHAT);
+    }
     warning(WHAT, format!("{}; promises off: {}", users.join(", "), off.join("; ")))
+}
+
+/// The findings of this program as core's user.
+fn look_as_core(mut command: Command, file: &Path) -> Vec<Finding> {
+    const WHAT: &str = "the house, as core's user";
+    let said = command.args(["--json", "--config"]).arg(file).args(["doctor", "--inside"]).output();
+    let said = match said {
+        Ok(said) => said,
+        Err(error) => return vec![fault(WHAT, error.to_string())],
+    };
+    let Ok(Rows { findings }) = serde_json::from_slice(&said.stdout) else {
+        return vec![fault(WHAT, String::from_utf8_lossy(&said.stderr).trim().to_owned())];
+    };
+    let finding = |Row { what, state, mend }| {
+        let weight = if state == "!" { Weight::Warning } else { Weight::Fault };
+        Finding { what: what.into(), wrong: (state != "✓").then_some((weight, mend)) }
+    };
+    findings.into_iter().map(finding).collect()
+}
+
+/// What `doctor --json` says.
+#[derive(serde::Deserialize)]
+struct Rows {
+    findings: Vec<Row>,
+}
+
+#[derive(serde::Deserialize)]
+struct Row {
+    what: String,
+    state: String,
+    mend: String,
 }
 
 fn look_at_root(is_in_the_clear: bool, live: bool) -> Finding {

@@ -1,5 +1,7 @@
 //! `init`: a configuration file with comments, the keys, the databases, the first operator.
 
+mod separate;
+
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -20,6 +22,7 @@ pub(crate) async fn run(file: &Path, init: Init) -> anyhow::Result<()> {
     if file.exists() {
         anyhow::bail!("{} stands already: nothing was changed", file.display());
     }
+    let users = init.separate.then(separate::Users::find).transpose()?;
     let dir = file.parent().unwrap_or(Path::new("")).join(&init.dir);
     let is_new = !dir.exists();
     // Its owner's only: sealed or not, the data is nobody else's on this host.
@@ -36,6 +39,9 @@ pub(crate) async fn run(file: &Path, init: Init) -> anyhow::Result<()> {
         }
     }
     let Made { password, code } = made?;
+    if let Some(users) = &users {
+        users.settle(file, &dir).context("the processes' folders: give them to their users")?;
+    }
     out::say(format!("Made {} and {}.", file.display(), dir.display()));
     out::say(format!("First operator: {} · password: {}", init.operator, password.expose()));
     out::say("It is shown once; change it at the console after the first sign-in.");

@@ -40,7 +40,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Backup(command) => backup::run(file, command).await?,
         Command::Restore(command) => backup::restore(file, command).await?,
         Command::Config(command) => config::run(file, command).await?,
-        Command::Doctor => return doctor::run(file).await,
+        Command::Doctor { inside } => return doctor::run(file, inside).await,
         Command::Audit(command) => return audit::run(file, command).await,
         Command::Key(KeyCommand::Recovery(command)) => key::recover(file, command).await?,
         Command::Key(command) => key::run(&House::open(act(file)?).await?, command).await?,

@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::Context as _;
 
@@ -77,13 +78,21 @@ fn owner(dir: &Path) -> anyhow::Result<u32> {
 
 /// Starts this command again as core's user, where root gave it: what it writes must be core's.
 pub(crate) fn become_core(config: &Config) -> anyhow::Result<()> {
+    let Some(mut command) = as_core(config)? else { return Ok(()) };
+    command.args(std::env::args_os().skip(1));
+    let core = &config.processes.core_user;
+    Err(command.exec()).with_context(|| format!("the command cannot run as {core}"))
+}
+
+/// This program as core's user, where root runs it and core is another.
+pub(crate) fn as_core(config: &Config) -> anyhow::Result<Option<Command>> {
     if !config.processes.separate {
-        return Ok(());
+        return Ok(None);
     }
-    let Some(core) = of(&config.processes.core_user)? else { return Ok(()) };
-    let mut command = std::process::Command::new("/proc/self/exe");
-    command.args(std::env::args_os().skip(1)).uid(core.uid).gid(core.gid);
-    Err(command.exec()).with_context(|| format!("the command cannot run as {}", core.name))
+    let Some(core) = of(&config.processes.core_user)? else { return Ok(None) };
+    let mut command = Command::new("/proc/self/exe");
+    command.uid(core.uid).gid(core.gid);
+    Ok(Some(command))
 }
 
 #[cfg(test)]

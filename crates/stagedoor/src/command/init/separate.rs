@@ -1,0 +1,87 @@
+//! `init --separate`: the new house's folders go to the users of its processes, and the configuration
+//! names them. The root key moves out of core's folders, to the keyholder's.
+
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::command::serve::certificates;
+use crate::config::load;
+use crate::processes::users::{self, User};
+
+/// Files that one folder of the new house may hold, at most.
+const FILES_MAX: usize = 1_000;
+
+/// The users of the processes.
+pub(super) struct Users {
+    edge: User,
+    core: User,
+    keys: User,
+}
+
+impl Users {
+    /// Those that the Debian package makes.
+    pub(super) fn find() -> anyhow::Result<Self> {
+        anyhow::ensure!(users::is_root(), "--separate gives files to other users: run it as root");
+        let find = |process| users::find(&format!("stagedoor-{process}"));
+        Ok(Self { edge: find("edge")?, core: find("core")?, keys: find("keys")? })
+    }
+
+    /// Gives each its own, and says so in the configuration.
+    pub(super) fn settle(&self, file: &Path, dir: &Path) -> anyhow::Result<()> {
+        let loaded = load(file)?;
+        // The supervisor reads it, and may not write into core's folder.
+        certificates(&loaded.config, &loaded.base)?;
+        let holder = dir.with_file_name("keyholder");
+        let mut builder = std::fs::DirBuilder::new();
+        builder.mode(0o700).create(&holder).with_context(|| holder.display().to_string())?;
+        let keys = loaded.places().keys;
+        for entry in std::fs::read_dir(&keys)?.take(FILES_MAX) {
+            let entry = entry?;
+            let name = entry.file_name();
+            let is_root = name.to_string_lossy().starts_with("root.") || name == "keyholder";
+            if is_root {
+                std::fs::rename(entry.path(), holder.join(name))?;
+            }
+        }
+        give(&holder, &self.keys)?;
+        give(dir, &self.core)?;
+        if let Some(passphrase) = &loaded.config.root.passphrase_file {
+            give(&loaded.base.join(passphrase), &self.keys)?;
+        }
+        self.write(file, &holder)?;
+        chown(file, Some(0), Some(self.core.gid))?;
+        Ok(std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o640))?)
+    }
+
+    fn write(&self, file: &Path, holder: &Path) -> anyhow::Result<()> {
+        let [edge, core, keys] = [&self.edge, &self.core, &self.keys].map(|user| &user.name);
+        let holder = std::path::absolute(holder)?;
+        let socket = holder.with_file_name("run").join("socket");
+        let text = format!(
+            "\n# each process its own user (docs/operating.md)\n[processes]\nseparate = true\n\
+             edge_user = \"{edge}\"\ncore_user = \"{core}\"\nkeyholder_user = \"{keys}\"\n\n\
+             [keyholder]\nsocket = {:?}\ndir = {:?}\n",
+            socket.display().to_string(),
+            holder.display().to_string()
+        );
+        let mut open = std::fs::File::options().append(true).open(file)?;
+        open.write_all(text.as_bytes())?;
+        Ok(open.sync_all()?)
+    }
+}
+
+/// Gives a file, or a folder with all that is in it, to a user.
+fn give(path: &Path, user: &User) -> anyhow::Result<()> {
+    // A link is not followed: `init` makes none.
+    if path.is_dir() && !path.is_symlink() {
+        for entry in std::fs::read_dir(path)?.take(FILES_MAX) {
+            give(&entry?.path(), user)?;
+        }
+    }
+    let shown = path.display();
+    chown(path, Some(user.uid), Some(user.gid))
+        .with_context(|| format!("{shown} cannot be given to {}", user.name))
+}
