@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use access::{Access, Services};
@@ -44,6 +45,8 @@ pub(crate) struct House {
     /// What counts limits over all nodes, where something does.
     pub counter: Option<Arc<RedisCounter>>,
     pub node: Node,
+    /// Whether this machine's clock is too far off the database server's to be believed.
+    pub clock_is_off: Arc<AtomicBool>,
 }
 
 /// Time and randomness: the machine's, but in a simulation.
@@ -215,6 +218,7 @@ impl House {
             outbox: Outbox::default(),
             counter,
             node,
+            clock_is_off: Arc::default(),
         })
     }
 

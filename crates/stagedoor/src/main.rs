@@ -33,6 +33,7 @@ mod shared_limits;
 mod simulation;
 mod tasks;
 mod witness;
+mod wrong_clock;
 
 use std::process::ExitCode;
 

@@ -10,7 +10,7 @@ use web::api::Assembled;
 
 use crate::house::House;
 use crate::keep::{self, ledger};
-use crate::{gauges, log_http, position};
+use crate::{gauges, log_http, position, wrong_clock};
 
 /// The rooms, beside the spine.
 const ROOMS: &[Room] = &[
@@ -65,7 +65,7 @@ impl House {
             gauges::door_routes(),
             web::assets::routes(),
         ];
-        self.with_positions(web::api::assemble("Stagedoor", env!("CARGO_PKG_VERSION"), routes)?)
+        self.as_a_node(web::api::assemble("Stagedoor", env!("CARGO_PKG_VERSION"), routes)?)
     }
 
     /// Everything that the operators' door answers, with its document.
@@ -87,11 +87,12 @@ impl House {
             web::assets::routes(),
         ];
         let version = env!("CARGO_PKG_VERSION");
-        self.with_positions(web::api::assemble("Stagedoor console", version, routes)?)
+        self.as_a_node(web::api::assemble("Stagedoor console", version, routes)?)
     }
 
-    fn with_positions(&self, assembled: Assembled) -> anyhow::Result<Assembled> {
+    fn as_a_node(&self, assembled: Assembled) -> anyhow::Result<Assembled> {
         let router = position::told(assembled.router, self);
+        let router = wrong_clock::refused(router, &self.clock_is_off);
         Ok(Assembled { router, ..assembled })
     }
 

@@ -14,6 +14,7 @@ mod report;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -202,7 +203,9 @@ impl Nodes {
         let Some(server) = self.house.spine.server_time().await? else { return Ok(()) };
         let answered = self.now();
         let middle = asked.micros() / 2 + answered.micros() / 2;
-        self.see(|seen| seen.skew_us = middle - server.micros());
+        let skew_us = middle - server.micros();
+        self.see(|seen| seen.skew_us = skew_us);
+        self.house.clock_is_off.store(is_off(skew_us), Ordering::Relaxed);
         Ok(())
     }
 

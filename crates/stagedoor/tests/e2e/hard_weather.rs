@@ -1,5 +1,5 @@
 //! Hard weather over three nodes, by a seed: nodes are killed and paused, their wires to PostgreSQL
-//! and Redis cut or hushed, Redis loses its memory, while shops tell facts, customers refresh at
+//! and Redis cut or hushed, Redis loses its memory, clocks jump, while shops tell facts, customers refresh at
 //! whichever node, and people leave. Afterwards a checker looks: nothing that was answered is lost or
 //! there twice, nobody honest was logged out and no session is forked, who left is out on every node,
 //! and the log continues every checkpoint that any node ever showed.
@@ -22,6 +22,8 @@ const SEED: u64 = 7;
 const STORMS: u64 = 10;
 /// How long one storm lasts.
 const STORM_MS: std::ops::Range<u64> = 300..1_500;
+/// How far a clock jumps, s.
+const CLOCK_OFF_S: i64 = 20;
 /// How long all may take to be well again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -40,9 +42,11 @@ enum Storm {
     DatabaseGone,
     /// A node's both wires.
     Alone,
+    /// A clock that is off by less than is refused.
+    Clock,
 }
 
-const STORMS_ALL: [Storm; 9] = [
+const STORMS_ALL: [Storm; 10] = [
     Storm::Killed,
     Storm::Paused,
     Storm::DatabaseCut,
@@ -52,6 +56,7 @@ const STORMS_ALL: [Storm; 9] = [
     Storm::RedisForgets,
     Storm::DatabaseGone,
     Storm::Alone,
+    Storm::Clock,
 ];
 
 impl Storm {
@@ -65,6 +70,7 @@ impl Storm {
             Self::RedisHushed => node.redis.hush(),
             Self::RedisForgets => nodes.redis.restart(),
             Self::DatabaseGone => nodes.nodes.iter().for_each(|node| node.postgres.lose()),
+            Self::Clock => node.set_clock(CLOCK_OFF_S),
             Self::Alone => {
                 node.postgres.hush();
                 node.redis.hush();
@@ -74,6 +80,9 @@ impl Storm {
 
     fn end(self, nodes: &Nodes, node: &Node) {
         node.resume();
+        if matches!(self, Self::Clock) {
+            node.set_clock(0);
+        }
         for node in &nodes.nodes {
             node.postgres.mend();
             node.redis.mend();
@@ -343,7 +352,8 @@ fn clients(seed: u64, service: &str) -> Vec<Box<dyn Client>> {
 
 fn weather(seed: u64, storms: u64, url: &str) {
     let entropy = SeededEntropy::new(seed);
-    let nodes = Nodes::three(url, edit);
+    let mut nodes = Nodes::three(url, edit);
+    nodes.nodes.iter_mut().for_each(Node::with_clock);
     PEOPLE.iter().for_each(|email| nodes.home.customer(email));
     let service = nodes.home.service();
     nodes.nodes.iter().for_each(Node::start);
@@ -360,7 +370,7 @@ fn weather(seed: u64, storms: u64, url: &str) {
             });
         }
         for number in 0..storms {
-            let storm = STORMS_ALL[usize::try_from(drawn(&entropy, 0..9)).unwrap()];
+            let storm = STORMS_ALL[usize::try_from(drawn(&entropy, 0..10)).unwrap()];
             let at = usize::try_from(drawn(&entropy, 0..3)).unwrap();
             let span = Duration::from_millis(drawn(&entropy, STORM_MS));
             eprintln!("seed {seed}, storm {number}: {storm:?} at node {} for {span:?}", at + 1);

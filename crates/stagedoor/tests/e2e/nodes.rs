@@ -2,7 +2,7 @@
 //! its own to one PostgreSQL and one Redis, which a test can cut.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::RwLock;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use testkit::Proxy;
 
-use crate::program::{Serving, Shop};
+use crate::program::{Serving, Shop, preloaded, stagedoor};
 
 /// A Redis of one test's own, so that it can be killed.
 pub(crate) struct Redis {
@@ -62,6 +62,8 @@ pub(crate) struct Node {
     pub shop: Shop,
     pub postgres: Proxy,
     pub redis: Proxy,
+    /// Moves its clock, where a test does.
+    clock: Option<PathBuf>,
     serving: RwLock<Option<Serving>>,
 }
 
@@ -73,12 +75,28 @@ impl Node {
         self.postgres = postgres;
     }
 
+    /// From its next start on, its clock can be moved.
+    pub(crate) fn with_clock(&mut self) {
+        self.clock = Some(preloaded(self.shop.path(), "clock"));
+        self.set_clock(0);
+    }
+
+    /// Puts its clock off by so many seconds.
+    pub(crate) fn set_clock(&self, off_s: i64) {
+        std::fs::write(self.shop.path().join("clock"), off_s.to_string()).expect("the file");
+    }
+
     /// Starts it; one that runs already is left as it is.
     pub(crate) fn start(&self) {
         let mut serving = self.serving.write().expect("no test panicked");
         let gone = serving.as_mut().is_none_or(Serving::is_gone);
         if gone {
-            *serving = Some(self.shop.serve());
+            let mut command = stagedoor(self.shop.path());
+            if let Some(library) = &self.clock {
+                let told = self.shop.path().join("clock");
+                command.env("LD_PRELOAD", library).env("STAGEDOOR_TEST_CLOCK", told);
+            }
+            *serving = Some(self.shop.serve_by(command));
         }
     }
 
@@ -170,7 +188,7 @@ impl Nodes {
                 .replace(url, &postgres.instead_of(url))
                 + &format!("\n[redis]\nurl = \"redis://{}\"\n", to_redis.address());
             std::fs::write(shop.config(), text).expect("the file");
-            Node { shop, postgres, redis: to_redis, serving: RwLock::default() }
+            Node { shop, postgres, redis: to_redis, clock: None, serving: RwLock::default() }
         });
         let nodes: Vec<Node> = nodes.collect();
         Self { home, nodes, redis }

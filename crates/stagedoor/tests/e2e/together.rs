@@ -513,6 +513,9 @@ fn a_wrong_clock_does_not_start_and_one_that_jumps_closes_what_is_sensitive() {
         for off in ["3600", "-3600"] {
             set(off);
             until("closed", || prices() == 503);
+            let body = serde_json::json!({ "refresh_token": "of-nobody" });
+            let (status, told) = third.post(shop, &[], ("/v1/tokens/refresh", &body));
+            assert_eq!((status, &told["code"]), (503, &"web.wrong_clock".into()), "{told}");
             assert_eq!(nodes.status(0, &[], "/prices"), 502, "the others go on");
             nodes.sign_in(0);
             nodes.sign_in(1);
