@@ -9,27 +9,16 @@ PostgreSQL server where databases may be made, moves there and back.
 """
 import json, os, resource, ssl, subprocess, sys, tempfile, time, urllib.request
 
+import house
+
 PORT = 18543
 
 
-def edit(folder, pairs):
-    path = os.path.join(folder, "stagedoor.toml")
-    text = open(path).read()
-    for before, after in pairs:
-        assert before in text, before
-        text = text.replace(before, after)
-    open(path, "w").write(text)
-
-
 def init(binary, folder):
-    subprocess.run(
-        [binary, "--json", "init", "--name", "Bench", "--url", "https://localhost",
-         "--upstream", "http://127.0.0.1:9", "--operator", "ops@bench.example"],
-        cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    house.make(binary, folder, house.listen(PORT, PORT + 1) + [
+        ("[backup]\n", '[backup]\npassphrase_file = "pw"\n'),
+        ("requests = 600", "requests = 100000"), ("requests = 60\n", "requests = 100000\n")])
     open(os.path.join(folder, "pw"), "w").write("a lamp behind the curtain")
-    edit(folder, [("0.0.0.0:8443", f"127.0.0.1:{PORT}"), ("127.0.0.1:8444", f"127.0.0.1:{PORT + 1}"),
-                  ("[backup]\n", '[backup]\npassphrase_file = "pw"\n'),
-                  ("requests = 600", "requests = 100000"), ("requests = 60\n", "requests = 100000\n")])
     subprocess.run([binary, "config", "apply"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -97,7 +86,7 @@ def main():
             try:
                 url = f"{server}/{name}"
                 timed(binary, folder, "db", "move", "--to", url)
-                edit(folder, [("[data]\n", f'[data]\ndatabase_url = "{url}"\n')])
+                house.edit(folder, [("[data]\n", f'[data]\ndatabase_url = "{url}"\n')])
                 timed(binary, folder, "backup", "out/pg.backup")
                 back = f"sqlite://{folder}/var/back.db"
                 timed(binary, folder, "db", "move", "--to", back)

@@ -9,20 +9,10 @@ measures the same without users of their own.
 """
 import http.client, json, os, ssl, subprocess, sys, tempfile, time
 
+import house
+
 PATH = "/.well-known/jwks.json"
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-
-
-def make_house(binary, folder):
-    subprocess.run(
-        [binary, "--json", "init", "--name", "Bench", "--url", "https://localhost",
-         "--upstream", "http://127.0.0.1:9", "--operator", "ops@bench.example"],
-        cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    path = os.path.join(folder, "stagedoor.toml")
-    text = open(path).read()
-    text = text.replace("0.0.0.0:8443", "127.0.0.1:0").replace("127.0.0.1:8444", "127.0.0.1:0")
-    open(path, "w").write(text.replace('limits = ["sign-in"]', "limits = []"))
-    subprocess.run([binary, "config", "apply"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def family(process):
@@ -81,7 +71,8 @@ def measure(binary, folder, requests):
 def main():
     binary, requests = os.path.abspath(sys.argv[1]), int((sys.argv[2:] or ["20000"])[0])
     with tempfile.TemporaryDirectory() as folder:
-        make_house(binary, folder)
+        house.make(binary, folder, house.listen(0, 0) + [('limits = ["sign-in"]', "limits = []")])
+        subprocess.run([binary, "config", "apply"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         rows = [("one process", measure(binary, folder, requests))]
         with open(os.path.join(folder, "stagedoor.toml"), "a") as file:
             file.write("\n[processes]\nseparate = true\n")

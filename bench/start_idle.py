@@ -9,16 +9,7 @@ the same binary (`--version`), so that the cost of starting any process can be s
 """
 import json, os, ssl, statistics, subprocess, sys, tempfile, time, urllib.request
 
-
-def make_house(binary, folder):
-    subprocess.run(
-        [binary, "--json", "init", "--name", "Bench", "--url", "https://localhost",
-         "--upstream", "http://127.0.0.1:9", "--operator", "ops@bench.example"],
-        cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    path = os.path.join(folder, "stagedoor.toml")
-    text = open(path).read()
-    text = text.replace("0.0.0.0:8443", "127.0.0.1:18443").replace("127.0.0.1:8444", "127.0.0.1:18444")
-    open(path, "w").write(text)
+import house
 
 
 def answer(context):
@@ -66,7 +57,7 @@ def main():
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # this house's own self-signed certificate
     with tempfile.TemporaryDirectory() as folder:
-        make_house(binary, folder)
+        house.make(binary, folder, house.listen(18443, 18444))
         rows = [run(binary, folder, context) for _ in range(runs)]
         plain = statistics.median(control(binary) for _ in range(runs))
     median = [statistics.median(column) for column in zip(*rows)]

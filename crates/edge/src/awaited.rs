@@ -2,20 +2,16 @@
 //! change that it made there. Whoever lacks it waits a moment for it, and then says so rather than
 //! answer by what was true before.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, Either};
 use http::{HeaderMap, HeaderName};
-use tower::{Layer, Service};
 use web::feed::Position;
 
 use crate::exchange::Exchange;
 use crate::refused::Refused;
-use crate::stack::Decision;
 use crate::state::Inner;
+use crate::step::Wait;
 
 /// The header, in the answer that gives a position and in the request that asks for it.
 pub const POSITION: HeaderName = HeaderName::from_static("x-stagedoor-position");
@@ -42,50 +38,22 @@ async fn is_seen(edge: &Arc<Inner>, position: Position) -> bool {
     false
 }
 
-/// The layer.
+/// Whether this edge has seen the position that the caller carries.
+#[derive(Clone, Copy)]
 pub(crate) struct Awaited;
 
-/// The service of [`Awaited`].
-#[derive(Clone)]
-pub(crate) struct Awaiting<S> {
-    inner: S,
-}
+impl Wait for Awaited {
+    type Work = Position;
 
-impl<S> Layer<S> for Awaited {
-    type Service = Awaiting<S>;
-
-    fn layer(&self, inner: S) -> Awaiting<S> {
-        Awaiting { inner }
-    }
-}
-
-impl<S> Service<Box<Exchange>> for Awaiting<S>
-where
-    S: Service<Box<Exchange>, Response = Decision, Error = Infallible, Future: Send + 'static>
-        + Clone
-        + Send
-        + 'static,
-{
-    type Response = Decision;
-    type Error = Infallible;
-    type Future = Either<S::Future, BoxFuture<'static, Result<Decision, Infallible>>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
+    fn look(self, exchange: &mut Exchange) -> Result<Option<Position>, Refused> {
+        Ok(exchange.must_see.filter(|wanted| !exchange.edge.has(*wanted)))
     }
 
-    fn call(&mut self, exchange: Box<Exchange>) -> Self::Future {
-        let Some(position) = exchange.must_see.filter(|wanted| !exchange.edge.has(*wanted)) else {
-            return Either::Left(self.inner.call(exchange));
-        };
-        let mut inner = self.inner.clone();
-        Either::Right(Box::pin(async move {
-            if is_seen(&exchange.edge, position).await {
-                return inner.call(exchange).await;
-            }
-            let detail = "What this request builds on is not known here yet.";
-            let refused = Refused::new(503, "edge.behind", detail).retry_after(1);
-            Ok(Err(Box::new(exchange.refuse(refused))))
-        }))
+    async fn settle(wanted: Position, exchange: &mut Exchange) -> Result<(), Refused> {
+        if is_seen(&exchange.edge, wanted).await {
+            return Ok(());
+        }
+        let detail = "What this request builds on is not known here yet.";
+        Err(Refused::new(503, "edge.behind", detail).retry_after(1))
     }
 }

@@ -49,6 +49,7 @@ pub mod session;
 mod socket;
 mod stack;
 mod state;
+mod step;
 mod tls;
 mod token;
 mod trace;

@@ -1,18 +1,14 @@
-//! The layer that counts limits: alone, or together with the other nodes.
+//! The step that counts limits: alone, or together with the other nodes.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures_util::future::{BoxFuture, Either, ready};
-use tower::{Layer, Service};
 use web::feed::Per;
 
 use crate::exchange::Exchange;
 use crate::limits::{Desk, Line, Rule, Said, Verdict};
 use crate::refused::Refused;
 use crate::routes::{Found, Rules};
-use crate::stack::{Decision, Done};
+use crate::step::Wait;
 
 /// Which limits of a route a layer counts.
 pub(crate) type Which = fn(&Rules) -> &Vec<Rule>;
@@ -21,55 +17,20 @@ pub(crate) type Which = fn(&Rules) -> &Vec<Rule>;
 #[derive(Clone, Copy)]
 pub(crate) struct Limited(pub(crate) Which);
 
-/// The service of [`Limited`].
-#[derive(Clone)]
-pub(crate) struct Limiting<S> {
-    inner: S,
-    which: Which,
-}
+impl Wait for Limited {
+    type Work = Asking;
 
-impl<S> Layer<S> for Limited {
-    type Service = Limiting<S>;
-
-    fn layer(&self, inner: S) -> Limiting<S> {
-        Limiting { inner, which: self.0 }
-    }
-}
-
-impl<S> Service<Box<Exchange>> for Limiting<S>
-where
-    S: Service<Box<Exchange>, Response = Decision, Error = Infallible, Future: Send + 'static>
-        + Clone
-        + Send
-        + 'static,
-{
-    type Response = Decision;
-    type Error = Infallible;
-    type Future = Either<Done, Either<S::Future, BoxFuture<'static, Result<Decision, Infallible>>>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
+    fn look(self, exchange: &mut Exchange) -> Result<Option<Asking>, Refused> {
+        count(exchange, self.0)
     }
 
-    fn call(&mut self, mut exchange: Box<Exchange>) -> Self::Future {
-        match count(&mut exchange, self.which) {
-            Ok(None) => Either::Right(Either::Left(self.inner.call(exchange))),
-            Err(refused) => Either::Left(ready(Ok(Err(Box::new(exchange.refuse(refused)))))),
-            Ok(Some(asking)) => {
-                let mut inner = self.inner.clone();
-                Either::Right(Either::Right(Box::pin(async move {
-                    match asking.settle(&mut exchange).await {
-                        Ok(()) => inner.call(exchange).await,
-                        Err(refused) => Ok(Err(Box::new(exchange.refuse(refused)))),
-                    }
-                })))
-            }
-        }
+    async fn settle(asking: Asking, exchange: &mut Exchange) -> Result<(), Refused> {
+        asking.settle(exchange).await
     }
 }
 
 /// Limits that the store has to be asked about.
-struct Asking {
+pub(crate) struct Asking {
     desk: Arc<Desk>,
     rules: Vec<(Rule, [u8; 16])>,
     lines: Vec<Line>,

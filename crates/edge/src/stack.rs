@@ -16,19 +16,16 @@
 //! another proxy ([`crate::forward_auth`]).
 
 use std::convert::Infallible;
-use std::marker::PhantomData;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures_util::future::{BoxFuture, Either, Ready, ready};
 use http::HeaderName;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, ORIGIN, VIA};
-use tower::{Layer, Service, ServiceBuilder};
+use tower::{Service, ServiceBuilder};
 use web::feed::{Access, Standing};
 
 use crate::awaited::{self, Awaited};
 use crate::body::Pace;
-use crate::exchange::{Answer, Exchange, SESSION_COOKIE, TOKEN_COOKIE, contains, has_our_cookies};
+use crate::exchange::{Exchange, SESSION_COOKIE, TOKEN_COOKIE, contains, has_our_cookies};
 use crate::fields::{Fields, strip, strip_hop_by_hop};
 use crate::forwarded;
 use crate::head::{self, Flaw};
@@ -37,100 +34,24 @@ use crate::path;
 use crate::refused::Refused;
 use crate::routes::Found;
 use crate::session::TokenFault;
+use crate::step::{Check, Decision, Passed, Wait, checks, waits};
 use crate::token::members;
 use crate::trace::{TRACEPARENT, TRACESTATE};
-
-/// One step that decides at once.
-pub(crate) trait Check {
-    /// Looks at the request and what is known of it; may add to that.
-    fn check(exchange: &mut Exchange) -> Result<(), Refused>;
-}
-
-/// The layer of a [`Check`].
-pub(crate) struct Step<C>(PhantomData<fn() -> C>);
-
-/// The service of a [`Check`] around the next.
-pub(crate) struct Checked<C, S> {
-    inner: S,
-    check: PhantomData<fn() -> C>,
-}
-
-impl<C, S: Clone> Clone for Checked<C, S> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), check: PhantomData }
-    }
-}
-
-impl<C, S> Layer<S> for Step<C> {
-    type Service = Checked<C, S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Checked { inner, check: PhantomData }
-    }
-}
-
-/// What the stack says: go on, or this answer.
-pub(crate) type Decision = Result<Box<Exchange>, Box<Answer>>;
-
-pub(crate) type Done = Ready<Result<Decision, Infallible>>;
-
-/// The end of the stack.
-#[derive(Clone, Copy)]
-struct Passed;
-
-impl Service<Box<Exchange>> for Passed {
-    type Response = Decision;
-    type Error = Infallible;
-    type Future = Done;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, exchange: Box<Exchange>) -> Done {
-        ready(Ok(Ok(exchange)))
-    }
-}
-
-impl<C, S> Service<Box<Exchange>> for Checked<C, S>
-where
-    C: Check,
-    S: Service<Box<Exchange>, Response = Decision, Error = Infallible>,
-{
-    type Response = Decision;
-    type Error = Infallible;
-    type Future = Either<Done, S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut exchange: Box<Exchange>) -> Self::Future {
-        match C::check(&mut exchange) {
-            Ok(()) => Either::Right(self.inner.call(exchange)),
-            Err(refused) => Either::Left(ready(Ok(Err(Box::new(exchange.refuse(refused)))))),
-        }
-    }
-}
-
-const fn step<C: Check>() -> Step<C> {
-    Step(PhantomData)
-}
 
 /// The whole stack.
 pub(crate) fn stack()
 -> impl Service<Box<Exchange>, Response = Decision, Error = Infallible, Future: Send + 'static> {
     ServiceBuilder::new()
-        .layer(step::<Facts>())
-        .layer(step::<Blocked>())
-        .layer(step::<Routed>())
-        .layer(Limited(|rules| &rules.before))
-        .layer(Awaited)
-        .layer(Known)
-        .layer(Limited(|rules| &rules.after))
-        .layer(step::<Admitted>())
-        .layer(step::<Fresh>())
-        .layer(step::<Told>())
+        .layer(checks::<Facts>())
+        .layer(checks::<Blocked>())
+        .layer(checks::<Routed>())
+        .layer(waits(Limited(|rules| &rules.before)))
+        .layer(waits(Awaited))
+        .layer(waits(Known))
+        .layer(waits(Limited(|rules| &rules.after)))
+        .layer(checks::<Admitted>())
+        .layer(checks::<Fresh>())
+        .layer(checks::<Told>())
         .service(Passed)
 }
 
@@ -338,50 +259,20 @@ fn without_port(host: &str) -> &str {
 #[derive(Clone, Copy)]
 struct Known;
 
-/// The service of [`Known`].
-#[derive(Clone)]
-struct Knowing<S> {
-    inner: S,
-}
+impl Wait for Known {
+    type Work = String;
 
-impl<S> Layer<S> for Known {
-    type Service = Knowing<S>;
-
-    fn layer(&self, inner: S) -> Knowing<S> {
-        Knowing { inner }
-    }
-}
-
-impl<S> Service<Box<Exchange>> for Knowing<S>
-where
-    S: Service<Box<Exchange>, Response = Decision, Error = Infallible, Future: Send + 'static>
-        + Clone
-        + Send
-        + 'static,
-{
-    type Response = Decision;
-    type Error = Infallible;
-    type Future = Either<S::Future, BoxFuture<'static, Result<Decision, Infallible>>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut exchange: Box<Exchange>) -> Self::Future {
+    fn look(self, exchange: &mut Exchange) -> Result<Option<String>, Refused> {
         // Our own paths look at the cookies themselves.
         if matches!(exchange.found, Found::Own) {
-            return Either::Left(self.inner.call(exchange));
+            return Ok(None);
         }
-        match recognise(&mut exchange) {
-            None => Either::Left(self.inner.call(exchange)),
-            Some(cookie) => {
-                let mut inner = self.inner.clone();
-                Either::Right(Box::pin(async move {
-                    remint(&mut exchange, cookie).await;
-                    inner.call(exchange).await
-                }))
-            }
-        }
+        Ok(recognise(exchange))
+    }
+
+    async fn settle(cookie: String, exchange: &mut Exchange) -> Result<(), Refused> {
+        remint(exchange, cookie).await;
+        Ok(())
     }
 }
 

@@ -30,7 +30,7 @@ impl From<Currency> for String {
 
 impl fmt::Display for Currency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(std::str::from_utf8(&self.0).unwrap_or("XXX"))
+        self.0.iter().try_for_each(|letter| fmt::Write::write_char(f, char::from(*letter)))
     }
 }
 

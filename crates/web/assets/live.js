@@ -1,9 +1,15 @@
-// Live lists: shows server-sent events at the top of a list, oldest off the end.
+// Live lists and figures. A list shows server-sent events at its top, oldest off the end:
 //
 //   <tbody data-live="/console/events/stream" data-live-max="50" data-live-state="state">
 //     <template><tr><td data-field="kind"></td><td><a data-field="id" data-field-href="href"></a></td></tr></template>
 //   </tbody>
 //   <span id="state" class="badge plain live-state">waiting</span>
+//
+// Figures are changed in place:
+//
+//   <div data-figures="/console/nodes/stream" data-figures-state="state">
+//     <p data-figure="pending">3</p>
+//   </div>
 //
 // Each event's data is one flat JSON object. Values are only ever set as text, and addresses only
 // where they are paths on this site, so that an event cannot write markup.
@@ -34,14 +40,14 @@ const fill = (element, row) => {
 };
 
 /**
- * @param {HTMLElement} list
+ * Follows a stream, saying beside it whether it is heard.
+ * @param {string | undefined} address
+ * @param {string | undefined} stateId
+ * @param {(data: Row) => void} show
  */
-const follow = (list) => {
-  const address = list.dataset.live;
-  const template = list.querySelector("template");
-  if (!isLocalPath(address) || template === null) return;
-  const most = Math.min(Number(list.dataset.liveMax) || 50, 500);
-  const state = document.getElementById(list.dataset.liveState ?? "");
+const follow = (address, stateId, show) => {
+  if (!isLocalPath(address)) return;
+  const state = document.getElementById(stateId ?? "");
 
   /** @param {"on" | "off"} to @param {string} words */
   const tell = (to, words) => {
@@ -55,12 +61,25 @@ const follow = (list) => {
   source.addEventListener("error", () => tell("off", "reconnecting"));
   source.addEventListener("message", (event) => {
     /** @type {Row} */
-    let row;
+    let data;
     try {
-      row = JSON.parse(event.data);
+      data = JSON.parse(event.data);
     } catch {
       return;
     }
+    show(data);
+  });
+  addEventListener("pagehide", () => source.close(), { once: true });
+};
+
+/**
+ * @param {HTMLElement} list
+ */
+const followList = (list) => {
+  const template = list.querySelector("template");
+  if (template === null) return;
+  const most = Math.min(Number(list.dataset.liveMax) || 50, 500);
+  follow(list.dataset.live, list.dataset.liveState, (row) => {
     const part = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
     part.querySelectorAll("[data-field], [data-field-href], [data-field-tone]").forEach((e) => fill(e, row));
     part.firstElementChild?.classList.add("new");
@@ -68,7 +87,19 @@ const follow = (list) => {
     // The template itself is a child.
     while (list.childElementCount > most + 1) list.lastElementChild?.remove();
   });
-  addEventListener("pagehide", () => source.close(), { once: true });
 };
 
-document.querySelectorAll("[data-live]").forEach((list) => follow(/** @type {HTMLElement} */ (list)));
+/**
+ * @param {HTMLElement} part
+ */
+const followFigures = (part) => {
+  follow(part.dataset.figures, part.dataset.figuresState, (figures) => {
+    part.querySelectorAll("[data-figure]").forEach((element) => {
+      const figure = figures[element.getAttribute("data-figure") ?? ""];
+      if (typeof figure === "string") element.textContent = figure;
+    });
+  });
+};
+
+document.querySelectorAll("[data-live]").forEach((list) => followList(/** @type {HTMLElement} */ (list)));
+document.querySelectorAll("[data-figures]").forEach((part) => followFigures(/** @type {HTMLElement} */ (part)));

@@ -27,7 +27,6 @@ pub const HOUSE: &[Source] = &[
     Source { name: "stagedoor.css", bytes: include_bytes!("../assets/stagedoor.css") },
     Source { name: "logo.svg", bytes: include_bytes!("../assets/logo.svg") },
     Source { name: "live.js", bytes: include_bytes!("../assets/live.js") },
-    Source { name: "figures.js", bytes: include_bytes!("../assets/figures.js") },
     Source { name: "copy.js", bytes: include_bytes!("../assets/copy.js") },
 ];
 
