@@ -71,6 +71,8 @@ pub(crate) fn failed(error: &anyhow::Error) {
         chain.push(refused.detail);
         chain.extend(fields.map(|wrong| format!("{}: {}", wrong.field, wrong.detail)));
     }
+    // An error that only passes another on says the same.
+    chain.dedup();
     if is_json() {
         print(
             &serde_json::json!({ "error": chain.first(), "because": chain.get(1..) }).to_string(),

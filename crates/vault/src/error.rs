@@ -86,7 +86,9 @@ pub enum Error {
     #[error("the key database: {0}")]
     Store(#[from] store::Error),
     /// The keyholder cannot be reached.
-    #[error("the keyholder does not answer at {socket}: is `stagedoor keyholder serve` up?")]
+    #[error(
+        "the keyholder does not answer at {socket}: is `stagedoor keyholder serve` up, or the `stagedoor serve` that starts it?"
+    )]
     KeyholderAway {
         /// Its socket.
         socket: PathBuf,

@@ -21,7 +21,7 @@ testkit::on_both! { ROOMS;
         let page = auditor.get("/console/nodes").await.expect(StatusCode::OK).body;
         for shown in [
             world.spine.node(), ">serves<", ">9.9<", "c0ffee", "-3 ms",
-            "12 ms behind, 45 ms behind the others", "No sink", "figures.",
+            "12 ms behind, 45 ms behind the others", "No sink", "live.",
         ] {
             assert!(page.contains(shown), "{shown} in {page}");
         }

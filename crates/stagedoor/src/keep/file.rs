@@ -103,7 +103,13 @@ fn open(
     passphrase: &Secret<String>,
 ) -> anyhow::Result<(ArchiveReader<SealedReader<BufReader<File>>>, Manifest)> {
     let file = File::open(path)?;
-    let sealed = SealedReader::open(BufReader::new(file), passphrase)?;
+    let sealed =
+        SealedReader::open(BufReader::new(file), passphrase).map_err(|error| match error {
+            vault::Error::Forged => {
+                anyhow::anyhow!("it is no backup, or its beginning was altered")
+            }
+            other => other.into(),
+        })?;
     let (archive, head) = ArchiveReader::open(sealed)?;
     Ok((archive, Manifest::read(&head, kind)?))
 }
