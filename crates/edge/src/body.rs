@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -86,18 +87,56 @@ pub(crate) struct RequestBody {
     by: Option<Instant>,
     timer: Option<Deadline>,
     fate: Option<Fate>,
+    /// What nobody reads is read all the same.
+    is_drained: bool,
+}
+
+/// What is read, and for how long, of a body that was answered unread: the reset or the closed
+/// connection that tells the client to stop can cost it the answer.
+const LEFT_MAX_BYTES: usize = 64 * 1024;
+const LEFT_MAX: Duration = Duration::from_secs(1);
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let Some(incoming) = self.incoming.take() else { return };
+        let least = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX);
+        if !self.is_drained || incoming.is_end_stream() || least > LEFT_MAX_BYTES {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(tokio::time::timeout(LEFT_MAX, drain(incoming)));
+        }
+    }
+}
+
+async fn drain(mut incoming: Incoming) {
+    let mut left = LEFT_MAX_BYTES;
+    while let Some(Ok(frame)) = incoming.frame().await {
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        let Some(less) = left.checked_sub(bytes) else { return };
+        left = less;
+    }
 }
 
 impl RequestBody {
     /// A body that is not there.
     pub(crate) const fn none() -> Self {
         let pace = Pace { max_bytes: 0, idle: Duration::ZERO, min_bytes: 0 };
-        Self { incoming: None, pace, passed: 0, since: 0, by: None, timer: None, fate: None }
+        Self {
+            incoming: None,
+            pace,
+            passed: 0,
+            since: 0,
+            by: None,
+            timer: None,
+            fate: None,
+            is_drained: false,
+        }
     }
 
     /// The body of a request, and where to ask what became of it. Nothing of it passes before a
-    /// pace is set.
-    pub(crate) fn new(incoming: Incoming) -> (Self, Option<Fate>) {
+    /// pace is set. `is_waiting`: the client asked whether it may send it (RFC 9110 section 10.1.1).
+    pub(crate) fn new(incoming: Incoming, is_waiting: bool) -> (Self, Option<Fate>) {
         let pace = Pace { max_bytes: 0, idle: Duration::from_secs(10), min_bytes: 1 };
         if incoming.is_end_stream() {
             return (Self::none(), None);
@@ -111,6 +150,7 @@ impl RequestBody {
             by: None,
             timer: None,
             fate: Some(fate.clone()),
+            is_drained: !is_waiting,
         };
         (body, Some(fate))
     }
@@ -169,7 +209,10 @@ impl Body for RequestBody {
                 Poll::Ready(Some(Ok(clean_trailers(frame))))
             }
             Poll::Ready(Some(Err(_))) => this.fail(BodyFault::Broken),
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                this.incoming = None;
+                Poll::Ready(None)
+            }
             Poll::Pending => {
                 ready!(this.poll_slow(cx));
                 this.fail(BodyFault::Slow)

@@ -243,7 +243,7 @@ pub(crate) async fn answer(
     let asked = websocket.then(|| Asked::new(ledger));
     let (mut head, body) = request.into_parts();
     head.extensions.clear();
-    let (body, fate) = RequestBody::new(body);
+    let (body, fate) = RequestBody::new(body, head.headers.contains_key(http::header::EXPECT));
     let trace = Trace::begin(edge.traced_ppm, edge.entropy.as_ref(), facts.trusted, &head);
     let exchange = Box::new(Exchange {
         now: edge.clock.now(),

@@ -98,6 +98,15 @@ fn civil(day: i64) -> (i64, i64, i64) {
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The present moment.
     fn now(&self) -> Timestamp;
+
+    /// Somebody whose clock is better was asked: this one is ahead by so many microseconds, less than
+    /// nothing where it is behind. What a clock makes of it is its own affair.
+    fn compared(&self, _ahead_us: i64) {}
+
+    /// How far the host's clock has jumped, where that is not believed; microseconds.
+    fn held_jump_us(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// The machine's clock.

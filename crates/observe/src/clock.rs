@@ -24,6 +24,8 @@ pub struct ClockState {
     pub database_us: Option<i64>,
     /// Behind the configured server's.
     pub ntp_us: Option<i64>,
+    /// How far the host's clock has jumped ahead, which is not believed.
+    pub held_us: Option<i64>,
 }
 
 impl ClockState {
@@ -42,9 +44,14 @@ impl ClockState {
             let way = if us > 0 { "behind" } else { "ahead of" };
             format!("this host's clock is {:.1} s {way} {whose}", seconds(us).abs())
         };
-        far(self.database_us)
-            .map(|us| said("the database's", us))
-            .or_else(|| far(self.ntp_us).map(|us| said("observe.ntp_server", us)))
+        let held = self.held_us.map(|us| {
+            format!("this host's clock jumped by {:.0} s, and is not believed", seconds(us))
+        });
+        held.or_else(|| {
+            far(self.database_us)
+                .map(|us| said("the database's", us))
+                .or_else(|| far(self.ntp_us).map(|us| said("observe.ntp_server", us)))
+        })
     }
 }
 
@@ -143,12 +150,15 @@ mod tests {
 
     #[test]
     fn an_offset_is_warned_of_from_a_second_on() {
-        let state = |us| ClockState { database_us: Some(us), ntp_us: Some(-900_000) };
+        let state =
+            |us| ClockState { database_us: Some(us), ntp_us: Some(-900_000), held_us: None };
         assert_eq!(state(-999_999).warning(), None);
         let words = "this host's clock is 2.0 s behind the database's";
         assert_eq!(state(2_000_000).warning().unwrap(), words);
         assert!(state(-2_000_000).warning().unwrap().contains("ahead of"));
         assert_eq!(state(0).worst(), Duration::from_micros(900_000));
+        let held = ClockState { held_us: Some(-3_600_000_000), ..state(0) };
+        assert!(held.warning().unwrap().contains("jumped by -3600 s"));
     }
 
     /// A server whose clock is an hour ahead, over a real socket.

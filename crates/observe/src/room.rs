@@ -131,6 +131,7 @@ impl Observe {
         }
         let due = self.seen(|seen| {
             seen.clock.database_us = database_us;
+            seen.clock.held_us = spine.clock().held_jump_us();
             seen.disk.add(sample);
             seen.kept_at.is_none_or(|at| now.since(at) >= disk::KEEP_EVERY)
         });

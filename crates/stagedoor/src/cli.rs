@@ -286,6 +286,9 @@ pub(crate) enum RestoreCommand {
         /// How many accounts are opened.
         #[arg(long, default_value_t = 20)]
         samples: usize,
+        /// The place that root has prepared, beside a keyholder.
+        #[arg(long, hide = true)]
+        inside: Option<PathBuf>,
         #[command(flatten)]
         restoring: Restoring,
     },
@@ -401,6 +404,15 @@ pub(crate) enum KeyholderCommand {
     Init,
     /// Answers at keyholder.socket until it is told to stop (Ctrl-C, SIGTERM).
     Serve,
+    /// Puts the files of a backup of keys in their places, before `restore --keys` fills the database:
+    /// where `serve` starts the keyholder, `restore` as root does this itself.
+    Restore {
+        /// The backup of the keys.
+        keys: PathBuf,
+        /// The file with the passphrase of backups. Default: backup.passphrase_file.
+        #[arg(long)]
+        passphrase_file: Option<PathBuf>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

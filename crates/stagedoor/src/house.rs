@@ -11,7 +11,7 @@ use std::time::Duration;
 use access::{Access, Services};
 use anyhow::Context as _;
 use identity::{Identity, Outbox, SessionCallers};
-use kernel::{AccountId, Actor, Clock, Ctx, Entropy, Secret, SystemClock, SystemEntropy};
+use kernel::{AccountId, Actor, Clock, Ctx, Entropy, Secret, SystemEntropy};
 use observe::Observe;
 use spine::{Newer, Spine};
 use store::{Db, Options};
@@ -24,6 +24,7 @@ use crate::config::{Config, Loaded, Mode};
 use crate::counter::RedisCounter;
 use crate::node::Node;
 use crate::rooms::rooms;
+use crate::steady_clock::SteadyClock;
 
 /// The opened house.
 pub(crate) struct House {
@@ -58,7 +59,7 @@ pub(crate) struct Nature {
 
 impl Default for Nature {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+        Self { clock: Arc::<SteadyClock>::default(), entropy: Arc::new(SystemEntropy) }
     }
 }
 

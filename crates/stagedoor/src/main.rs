@@ -31,6 +31,7 @@ mod rooms;
 mod shared_limits;
 #[cfg(test)]
 mod simulation;
+mod steady_clock;
 mod tasks;
 mod witness;
 mod wrong_clock;

@@ -11,9 +11,6 @@ use axum::response::{IntoResponse as _, Response};
 use kernel::Kind;
 use web::Problem;
 
-/// What is read of a body that nobody wants.
-const BODY_MAX_BYTES: usize = 64 * 1024;
-
 /// The same routes, which refuse changes while the clock is off.
 pub(crate) fn refused(router: Router, is_off: &Arc<AtomicBool>) -> Router {
     router.layer(from_fn_with_state(Arc::clone(is_off), refuse))
@@ -23,8 +20,6 @@ async fn refuse(State(is_off): State<Arc<AtomicBool>>, request: Request, next: N
     if request.method().is_safe() || !is_off.load(Ordering::Relaxed) {
         return next.run(request).await;
     }
-    // A body that is left unread can cost the client its answer.
-    let _ = axum::body::to_bytes(request.into_body(), BODY_MAX_BYTES).await;
     let detail = "This node's clock is wrong, so it changes nothing now; try again in a moment.";
     Problem::new(Kind::Unavailable, "web.wrong_clock", detail).into_response()
 }

@@ -2,7 +2,7 @@
 //! moment, and the files that open them. All of it is wrapped; the root key is where its kind is a
 //! bare key file not, so a backup of keys is sealed as a whole.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kernel::AccountId;
 use spine::Subject;
@@ -11,8 +11,9 @@ use store::{Value, args};
 
 use crate::config::Home;
 use crate::error::Error;
-use crate::files::{failed, make_private_folder, read_private, remove, write_private};
+use crate::files::{OVERWRITTEN, failed, make_private_folder, read_private, remove, write_private};
 use crate::folder::{EPOCH_HEAD, EPOCH_TAIL, Folder, NAME_FILE, blocking};
+use crate::holder::{Bytes, NamedFile};
 use crate::recovery;
 use crate::rows::{EPOCHS_NEEDED, ERASED};
 use crate::vault::Vault;
@@ -70,11 +71,12 @@ pub struct KeySnapshot {
 }
 
 impl Vault {
-    /// The keys as they are now; `home` is where the keyholder has its own.
+    /// The keys as they are now, with the keyholder's files, which it gives wrapped as they are.
     ///
     /// # Errors
-    /// [`Error`] of database or folder; [`Error::Raced`] where epochs are destroyed all the time.
-    pub async fn key_snapshot(&self, home: &Home) -> Result<KeySnapshot, Error> {
+    /// [`Error`] of database or keyholder; [`Error::Denied`] where its root key is a bare file that
+    /// no process but its own may see; [`Error::Raced`] where epochs are destroyed all the time.
+    pub async fn key_snapshot(&self) -> Result<KeySnapshot, Error> {
         for _ in 0..TRIES {
             let mut rows = Snapshot::of(&self.inner.db).await?;
             let mut needed = Vec::new();
@@ -82,8 +84,9 @@ impl Vault {
                 needed.push(epoch_file(row.int("epoch")?));
             }
             // An epoch that is destroyed between the rows and the files is missed here.
-            let files = read_files(home)?;
-            if needed.iter().all(|needed| files.iter().any(|(name, _)| name == needed)) {
+            let files = self.inner.keyholder.files().await?;
+            if needed.iter().all(|needed| files.iter().any(|file| file.name == *needed)) {
+                let files = files.into_iter().map(|file| (file.name, file.bytes.0)).collect();
                 return Ok(KeySnapshot { rows, files });
             }
         }
@@ -119,16 +122,20 @@ fn epoch_file(epoch: i64) -> String {
     format!("{FOLDER}{EPOCH_HEAD}{epoch:08}{EPOCH_TAIL}")
 }
 
-fn read_files(home: &Home) -> Result<Vec<(String, Vec<u8>)>, Error> {
+/// What of a keyholder's folder belongs into a backup of keys, and its root key's file.
+pub(crate) fn read_files(folder: &Path, root: Option<&Path>) -> Result<Vec<NamedFile>, Error> {
     let mut files = Vec::new();
-    let folder = &home.folder;
     let entries = std::fs::read_dir(folder).map_err(failed("read", folder))?;
     for entry in entries.take(store::copy::FILES_MAX) {
         let Ok(entry) = entry else { continue };
         let Ok(name) = entry.file_name().into_string() else { continue };
         if name == NAME_FILE || (name.starts_with(EPOCH_HEAD) && name.ends_with(EPOCH_TAIL)) {
             match read_private(&entry.path()) {
-                Ok(bytes) => files.push((format!("{FOLDER}{name}"), bytes)),
+                // An epoch on its way out.
+                Ok(bytes) if name != NAME_FILE && bytes.first() == Some(&OVERWRITTEN) => {}
+                Ok(bytes) => {
+                    files.push(NamedFile { name: format!("{FOLDER}{name}"), bytes: Bytes(bytes) });
+                }
                 // Destroyed at this moment.
                 Err(Error::File { source, .. })
                     if source.kind() == std::io::ErrorKind::NotFound => {}
@@ -136,12 +143,11 @@ fn read_files(home: &Home) -> Result<Vec<(String, Vec<u8>)>, Error> {
             }
         }
     }
-    if let Some(root) = home.root.file() {
-        let recovery = root.with_file_name(recovery::FILE);
-        for path in [root.to_owned(), recovery].into_iter().filter(|path| path.exists()) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            files.push((name, read_private(&path)?));
-        }
+    let Some(root) = root else { return Ok(files) };
+    let recovery = root.with_file_name(recovery::FILE);
+    for path in [root.to_owned(), recovery].into_iter().filter(|path| path.exists()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        files.push(NamedFile { name, bytes: Bytes(read_private(&path)?) });
     }
     Ok(files)
 }

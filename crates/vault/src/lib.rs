@@ -28,15 +28,15 @@
 //! - **V7** the cache of unwrapped keys is bounded, and what leaves it is wiped;
 //! - **V8** rotation never makes anything unreadable: old versions open what they sealed, and a
 //!   signing key is published before its first use and after its last;
-//! - **V10** a file that is sealed by a passphrase opens whole or not at all: cut, altered or put
-//!   together from two, it is refused;
 //! - **V9** a crash between any two steps leaves a vault that opens, and work that goes on when it
 //!   is asked for again;
 //! - **V10** with the keyholder behind a socket, this process never has a root, epoch or tenant key;
 //!   the keyholder answers its callers only, what they may have, and no more than [`Opens`] allows;
 //!   a question that is not whole changes nothing;
 //! - **V11** what passes the socket is counted by caller and minute, in a file of the keyholder's
-//!   own, and each line holds the digest of the one before.
+//!   own, and each line holds the digest of the one before;
+//! - **V12** a file that is sealed by a passphrase opens whole or not at all: cut, altered or put
+//!   together from two, it is refused.
 //!
 //! # Tables
 //! A database of its own, outside the data's backups: `key_vault`, `key_epoch`, `key_subject`,
@@ -55,7 +55,8 @@
 //! processes that do the same.
 //! A process that was taken over, where the keyholder is behind a socket: it can use what is in its
 //! memory and open others at the budget's pace, which is told; it cannot take root, epoch or tenant
-//! keys away with it, and it can do nothing once it is out.
+//! keys away with it, and it can do nothing once it is out. (It can have the keyholder's wrapped files,
+//! as a backup has: without passphrase or recovery code they open nothing. Each time is told.)
 //! Not covered: root on the host while the house is open (it reads the memory); whoever has a copy
 //! of the keyholder folder *and* the root key from before an epoch rotation (never back the folder
 //! up for longer than an epoch); copies that flash disks and copying file systems keep of
@@ -105,7 +106,7 @@ pub use sealed_file::{SealedReader, SealedWriter};
 pub use signer::{Expected, Signer};
 pub use spine::{Place, SealError, Sealer, Subject};
 pub use subjects::Receipt;
-pub use vault::Vault;
+pub use vault::{Vault, keyholder_name};
 pub use wire::WireKey;
 
 #[doc(hidden)]

@@ -78,6 +78,11 @@ impl Root {
         }
     }
 
+    /// Whether the file is the key itself.
+    pub(crate) const fn is_bare(&self) -> bool {
+        matches!(self, Self::KeyFile { .. })
+    }
+
     /// The key itself, for the recovery code that is to wrap it too.
     pub(crate) fn read_key(&self) -> Result<KeyBytes, Error> {
         match self {

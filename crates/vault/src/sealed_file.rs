@@ -1,4 +1,4 @@
-//! A file of any length sealed by a passphrase (V10): argon2id gives a key of the file's own, chunks
+//! A file of any length sealed by a passphrase (V12): argon2id gives a key of the file's own, chunks
 //! of 64 KiB are sealed by it one after the other. A chunk's nonce is its number and whether it is
 //! the last, so none can be dropped, doubled or moved, and the end cannot be cut off unseen.
 
@@ -239,7 +239,7 @@ mod tests {
         Some(plain)
     }
 
-    // V10
+    // V12
     #[test]
     fn what_was_sealed_opens_at_every_length() {
         for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 7] {
@@ -250,7 +250,7 @@ mod tests {
         }
     }
 
-    // V10
+    // V12
     #[test]
     fn cut_altered_or_moved_it_is_refused() {
         let file = sealed(&vec![7; 2 * CHUNK + 100]);

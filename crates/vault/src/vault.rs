@@ -188,6 +188,14 @@ async fn make_holder(config: &Config) -> Result<Arc<dyn Holder>, Error> {
     Ok(Arc::new(Keyholder::make_in_steps(home, entropy, drill).await?))
 }
 
+/// The name of the vault whose keyholder answers there, without a database.
+///
+/// # Errors
+/// [`Error::Missing`], [`Error::RootRefused`], [`Error::KeyholderAway`].
+pub async fn keyholder_name(config: &Config) -> Result<[u8; 16], Error> {
+    Ok(open_holder(config).await?.facts().await?.name)
+}
+
 async fn open_holder(config: &Config) -> Result<Arc<dyn Holder>, Error> {
     match &config.keyholder {
         Where::Here(home) => {

@@ -336,6 +336,37 @@ async fn a_connection_that_reads_nothing_but_keeps_talking_ends() {
     world.until(|world| world.edge.as_ref().unwrap().open().0 == 0).await;
 }
 
+/// An answer that came before the body is read to its end: a reset behind it makes old clients take
+/// the answer for broken.
+#[tokio::test]
+async fn a_body_that_nobody_reads_costs_the_client_nothing() {
+    let world = world(Bounds::default()).await;
+    let (mut reading, mut writing) = open(&world, 65_535).await;
+    let post = |stream, path| {
+        let fields = [vec![0x83, 0x87], field(Ok(4), path), field(Ok(1), "shop.example")].concat();
+        frame(HEADERS, END_HEADERS, stream, &fields)
+    };
+    // refused without a session
+    for stream in [1, 3, 5] {
+        writing.write_all(&post(stream, "/orders")).await.unwrap();
+        until(&mut reading, |frame| frame.kind == DATA && frame.stream == stream).await;
+        for last in [0, END_STREAM] {
+            writing.write_all(&frame(DATA, last, stream, &[7; 1000])).await.unwrap();
+        }
+        writing.write_all(&frame(PING, 0, 0, &[7; 8])).await.unwrap();
+        until(&mut reading, |frame| {
+            assert_ne!(frame.kind, RST_STREAM, "{frame:?}");
+            frame.kind == PING
+        })
+        .await;
+    }
+    // One that does not end is cut off, by time or by length: no error, by its code.
+    writing.write_all(&post(7, "/orders")).await.unwrap();
+    let cut = until(&mut reading, |frame| frame.kind == RST_STREAM).await;
+    assert_eq!((cut.stream, cut.content), (7, vec![0; 4]));
+    assert!(world.seen().is_empty());
+}
+
 /// A download that is read, however many updates of its window that takes.
 #[tokio::test]
 async fn a_large_answer_arrives_whole() {

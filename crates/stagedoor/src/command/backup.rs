@@ -1,13 +1,16 @@
 //! `backup` and `restore`: takes, checks, restores and tries backups.
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 
 use crate::cli::{Backup, BackupCommand, Restore, RestoreCommand, Restoring};
 use crate::config::{Loaded, load};
+use crate::keep::apart::Apart;
 use crate::keep::backup::{self, BackupKind};
 use crate::keep::{drill, passphrase, restore};
+use crate::processes::users::become_core;
 
 /// Takes or checks a backup.
 pub(crate) async fn run(file: &Path, command: Backup) -> anyhow::Result<()> {
@@ -28,16 +31,31 @@ pub(crate) async fn run(file: &Path, command: Backup) -> anyhow::Result<()> {
 }
 
 /// Restores a backup, or tries whether it could be.
-pub(crate) async fn restore(file: &Path, command: Restore) -> anyhow::Result<()> {
+pub(crate) async fn restore(file: &Path, command: Restore) -> anyhow::Result<ExitCode> {
     let Restore { backup, dry_run, restoring, command } = command;
-    let loaded = super::act(file)?;
-    if let Some(RestoreCommand::Drill { backup, samples, restoring }) = command {
+    let loaded = load(file)?;
+    if let Some(RestoreCommand::Drill { backup, samples, inside, restoring }) = command {
         let wanted = wanted(&loaded, backup, restoring)?;
-        return drill::run(loaded, wanted, samples).await;
+        let keys =
+            wanted.keys.as_deref().context("a drill needs the backup of the keys too: --keys")?;
+        if let Some(apart) = Apart::of(&loaded)? {
+            return apart.drill((keys, &wanted.passphrase)).await;
+        }
+        drill::run(loaded, wanted, samples, inside).await?;
+        return Ok(ExitCode::SUCCESS);
     }
     let backup = backup.context("which backup? Name its file")?;
     let wanted = wanted(&loaded, backup, restoring)?;
-    restore::run(loaded, restore::Wanted { dry_run, ..wanted }).await
+    match Apart::of(&loaded)? {
+        Some(apart) if !dry_run => {
+            apart.restore(wanted.keys.as_deref().map(|keys| (keys, &wanted.passphrase))).await
+        }
+        Some(_) | None => {
+            become_core(&loaded.config)?;
+            restore::run(loaded, restore::Wanted { dry_run, ..wanted }).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }
 
 fn wanted(

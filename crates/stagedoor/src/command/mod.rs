@@ -38,7 +38,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Database(command) => database::run(file, command).await?,
         Command::Backup(command) => backup::run(file, command).await?,
-        Command::Restore(command) => backup::restore(file, command).await?,
+        Command::Restore(command) => return backup::restore(file, command).await,
         Command::Config(command) => config::run(file, command).await?,
         Command::Doctor { inside } => return doctor::run(file, inside).await,
         Command::Audit(command) => return audit::run(file, command).await,
@@ -46,6 +46,10 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Key(command) => key::run(&House::open(act(file)?).await?, command).await?,
         Command::Keyholder(KeyholderCommand::Init) => {
             keyholder::init(&load_for_keyholder(file)?).await?;
+        }
+        Command::Keyholder(KeyholderCommand::Restore { keys, passphrase_file }) => {
+            let loaded = load_for_keyholder(file)?;
+            keyholder::restore(&loaded, &keys, passphrase_file.as_deref()).await?;
         }
         Command::Node(command) => node::run(&House::open(act(file)?).await?, command).await?,
         Command::User(command) => user::run(&House::open(act(file)?).await?, command).await?,

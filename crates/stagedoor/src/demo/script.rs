@@ -145,8 +145,7 @@ async fn restore_elsewhere(stage: &Stage) -> anyhow::Result<String> {
     let place = tempfile::Builder::new().prefix("stagedoor-backups-").tempdir()?;
     let (data, keys) = (place.path().join("data.backup"), place.path().join("keys.backup"));
     let passphrase = Secret::new(PASSWORD.to_owned());
-    let home = keep::backup::keys_home(&loaded)?;
-    keep::backup::take(house, &data, Some((&keys, &home)), &passphrase).await?;
+    keep::backup::take(house, &data, Some(&keys), &passphrase).await?;
     let wanted = keep::restore::Wanted {
         data,
         keys: Some(keys),

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use kernel::{SystemClock, SystemEntropy};
+use kernel::SystemEntropy;
 use observe::Outbound;
 use observe::traces::{Exporter, Spans, queue};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Loaded, read_secret};
 use crate::handed::Handed;
+use crate::steady_clock::SteadyClock;
 
 /// Where to, and as who.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,6 +51,6 @@ impl TraceSettings {
             ("service.version", env!("CARGO_PKG_VERSION")),
             ("service.instance.id", self.node.as_str()),
         ];
-        Ok(queue(outbound, &resource, Arc::new(SystemClock), &SystemEntropy))
+        Ok(queue(outbound, &resource, Arc::<SteadyClock>::default(), &SystemEntropy))
     }
 }

@@ -44,7 +44,6 @@ pub(crate) async fn run(loaded: Loaded, wanted: Wanted) -> anyhow::Result<()> {
              long as the data. Name another place for --keys"
         );
     }
-    let home = wanted.keys.is_some().then(|| keys_home(&loaded)).transpose()?;
     let house = House::open(loaded).await?;
     let standing = store::standing(house.spine.db(), &rooms()?.migrations()).await?;
     anyhow::ensure!(
@@ -55,8 +54,7 @@ pub(crate) async fn run(loaded: Loaded, wanted: Wanted) -> anyhow::Result<()> {
     let Some(passphrase) = &wanted.passphrase else {
         return estimate(&house).await;
     };
-    let keys_to = wanted.keys.as_deref().zip(home.as_ref());
-    let (data, keys) = take(&house, &wanted.data, keys_to, passphrase).await?;
+    let (data, keys) = take(&house, &wanted.data, wanted.keys.as_deref(), passphrase).await?;
     let (rows, leaves) = (data.rows, data.leaves);
     out::json(&json!({
         "data": data.path, "bytes": data.bytes, "rows": rows, "leaves": leaves,
@@ -78,28 +76,18 @@ pub(crate) async fn run(loaded: Loaded, wanted: Wanted) -> anyhow::Result<()> {
 pub(crate) async fn take(
     house: &House,
     data_to: &Path,
-    keys_to: Option<(&Path, &vault::Home)>,
+    keys_to: Option<&Path>,
     passphrase: &Secret<String>,
 ) -> anyhow::Result<(Written, Option<Written>)> {
     let data = take_data(house, data_to, passphrase).await?;
     let keys = match keys_to {
         // After the data: whoever is in the data has a key here.
-        Some((path, home)) => Some(take_keys(house, home, path, passphrase).await?),
+        Some(path) => Some(take_keys(house, path, passphrase).await?),
         None => None,
     };
     let told = BackupTaken { rows: data.rows, keys: keys.is_some(), leaves: data.leaves };
     tell(house, told).await?;
     Ok((data, keys))
-}
-
-/// Where root and epoch keys are, for a command that copies them.
-pub(crate) fn keys_home(loaded: &Loaded) -> anyhow::Result<vault::Home> {
-    anyhow::ensure!(
-        loaded.config.keyholder.socket.is_none(),
-        "the keyholder is a process of its own, whose folder this program has no business in: copy \
-         the folder as its user, and the key database by its own tools"
-    );
-    loaded.keyholder_home()
 }
 
 /// Says what a backup would hold.
@@ -157,7 +145,6 @@ async fn take_data(
 /// The keys, as they are at one moment.
 async fn take_keys(
     house: &House,
-    home: &vault::Home,
     to: &Path,
     passphrase: &Secret<String>,
 ) -> anyhow::Result<Written> {
@@ -166,7 +153,7 @@ async fn take_keys(
     let steps = vault::MIGRATIONS;
     let taken = Taken { kind: Kind::Keys, at, vault: house.vault.name(), steps, shapes: &shapes };
     let manifest = Manifest::of(&taken);
-    let mut keys = house.vault.key_snapshot(home).await?;
+    let mut keys = house.vault.key_snapshot().await?;
     let counts = keys.rows.count(&shapes).await?;
     let (beside, mut archive) = Beside::begin(to, &manifest, passphrase, house.entropy.as_ref())?;
     for (name, bytes) in &keys.files {

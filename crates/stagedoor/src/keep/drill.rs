@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 use spine::{Sealer as _, Subject};
 
+use super::apart::Inside;
 use super::restore::{Outcome, Wanted, restore};
 use super::{DrillDone, tell};
 use crate::command::serve::Served;
@@ -18,6 +19,7 @@ use crate::config::{Config, Loaded, Mode};
 use crate::demo::client::{Actor, Way};
 use crate::house::House;
 use crate::out;
+use crate::processes::keyholder;
 
 /// How a drill went.
 #[derive(Debug, Serialize)]
@@ -37,8 +39,23 @@ pub(crate) struct Report {
 }
 
 /// Runs a drill, and shows how it went.
-pub(crate) async fn run(loaded: Loaded, wanted: Wanted, samples: usize) -> anyhow::Result<()> {
-    let report = hold(loaded, &wanted, samples).await?;
+///
+/// `inside` is a place that root has prepared, with a keyholder.
+pub(crate) async fn run(
+    loaded: Loaded,
+    wanted: Wanted,
+    samples: usize,
+    inside: Option<PathBuf>,
+) -> anyhow::Result<()> {
+    let report = match inside {
+        None => hold(loaded, &wanted, samples).await?,
+        Some(place) => {
+            let inside = Inside::of(&place);
+            let mut scratch = scratch(&loaded, &inside.core);
+            scratch.config.keyholder.socket = Some(inside.socket);
+            report(loaded, drill(scratch, &wanted, samples)).await?
+        }
+    };
     out::json(&json!({ "holds": true, "report": report }));
     out::say(format!("The backup of {} holds.", report.taken_at));
     let rows = [
@@ -69,10 +86,19 @@ pub(crate) async fn hold(
     let parent = if data.is_dir() { data } else { loaded.base.clone() };
     let place = tempfile::Builder::new().prefix("drill-").tempdir_in(&parent);
     let place = place.with_context(|| format!("no room for a drill in {}", parent.display()))?;
-    let began = SystemClock.now();
-    let outcome = drill(scratch(&loaded, place.path()), wanted, samples).await;
+    let drilled = drill(scratch(&loaded, place.path()), wanted, samples);
+    let reported = report(loaded, drilled).await;
     place.close().context("the drill's place could not be deleted")?;
-    match outcome {
+    reported
+}
+
+/// Awaits a drill, and tells the house how it went.
+async fn report(
+    loaded: Loaded,
+    drilled: impl Future<Output = anyhow::Result<Report>>,
+) -> anyhow::Result<Report> {
+    let began = SystemClock.now();
+    match drilled.await {
         Ok(mut report) => {
             report.total_ms = since(began);
             tell_house(loaded, Some(&report), began).await;
@@ -188,8 +214,9 @@ async fn tell_house(loaded: Loaded, report: Option<&Report>, began: Timestamp) {
         took_ms: since(began),
     };
     let told = async {
-        let file: PathBuf = loaded.places().keys.join("keyholder");
-        anyhow::ensure!(file.exists(), "there is no house here");
+        let keyholder =
+            keyholder::socket(&loaded).unwrap_or_else(|| loaded.keyholder_dir().join("keyholder"));
+        anyhow::ensure!(keyholder.exists(), "there is no house here, or it does not serve");
         let house = House::open(loaded).await?;
         tell(&house, event).await?;
         house.close().await

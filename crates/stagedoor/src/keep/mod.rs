@@ -5,6 +5,7 @@
 //! until whoever was erased since is erased again, every session has ended, and the log goes on under
 //! a new name; a house that moved leaves its old database held.
 
+pub(crate) mod apart;
 pub(crate) mod backup;
 pub(crate) mod drill;
 mod file;

@@ -8,7 +8,7 @@ use serde_json::json;
 use store::copy::{Filling, Tally};
 use store::{Db, Migration};
 
-use super::backup::keys_home;
+use super::apart::put_keys;
 use super::file::{Whole, check, read_into};
 use super::finish::{Finished, Rest, finish};
 use super::ledger::{self, Erased};
@@ -180,7 +180,6 @@ pub(crate) async fn restore(loaded: Loaded, wanted: &Wanted) -> anyhow::Result<(
 /// used.
 async fn restore_keys(loaded: &Loaded, keys: &Whole, wanted: &Wanted) -> anyhow::Result<()> {
     let path = wanted.keys.as_ref().context("no backup of keys")?;
-    let home = keys_home(loaded)?;
     let db = open_by_url(&loaded.keys_database_url()).await?;
     if !db.columns().await?.is_empty() {
         db.close().await;
@@ -193,10 +192,18 @@ async fn restore_keys(loaded: &Loaded, keys: &Whole, wanted: &Wanted) -> anyhow:
         out::progress("the keys are there already, and are used as they are");
         return Ok(());
     }
-    vault::put_key_files(&home, &keys.files).await.context(
-        "the root key's passphrase is not of the backup: it is the one that the installation had \
-         (root.passphrase_file)",
+    if loaded.config.keyholder.socket.is_none() {
+        put_keys(loaded, keys).await?;
+    }
+    let name = vault::keyholder_name(&loaded.vault_config(&Nature::default())?).await;
+    let name = name.context(
+        "the keyholder is a process of its own: run this as root where `serve` starts it, else \
+         `stagedoor keyholder restore` as its user, and start it",
     )?;
+    anyhow::ensure!(
+        super::manifest::vault_text(name) == keys.manifest.vault,
+        "the keyholder has another installation's keys"
+    );
     let steps = keys.manifest.steps(vault::MIGRATIONS)?;
     let filled = fill(&db, (path, Kind::Keys), keys, steps, (&wanted.passphrase, None)).await;
     db.close().await;

@@ -204,6 +204,7 @@ impl Nodes {
         let answered = self.now();
         let middle = asked.micros() / 2 + answered.micros() / 2;
         let skew_us = middle - server.micros();
+        self.house.clock.compared(skew_us);
         self.see(|seen| seen.skew_us = skew_us);
         self.house.clock_is_off.store(is_off(skew_us), Ordering::Relaxed);
         Ok(())

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::edge::{Certificates, Listen};
-use kernel::{SystemClock, SystemEntropy};
+use kernel::SystemEntropy;
 use observe::traces::Exporter;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use crate::certificates;
 use crate::command::serve::start_log;
 use crate::door::{self, Asks, Shared};
 use crate::gauges::{CONSOLE, SHOP, TraceSettings};
+use crate::steady_clock::SteadyClock;
 
 /// What the system says of this process itself, for its gauges.
 const OWN: [&str; 3] = ["/proc/self/status", "/proc/self/stat", "/proc/self/limits"];
@@ -59,12 +60,13 @@ async fn serve(
     let console = TcpListener::from(next(&mut came)?);
     let dialer = Dialer::new(next(&mut came)?)?;
     let core = Core::new(dialer.clone());
-    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+    let (clock, entropy) = (Arc::<SteadyClock>::default(), Arc::new(SystemEntropy));
     let hub = Hub::new(Arc::clone(&clock) as _, Snapshot::default());
     let observations = Arc::new(Observations::new(settings.door.bounds.observations_max));
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let loaded = Arc::new(Notify::new());
-    let feed = follow::feed(core.clone(), hub.clone(), Arc::clone(&loaded));
+    let feed =
+        follow::feed(core.clone(), hub.clone(), Arc::clone(&clock) as _, Arc::clone(&loaded));
     tracker.spawn(stop.clone().run_until_cancelled_owned(feed));
     let seen = follow::observations(core.clone(), Arc::clone(&observations));
     tracker.spawn(stop.clone().run_until_cancelled_owned(seen));

@@ -8,6 +8,7 @@ use axum::body::Body;
 use bytes::BytesMut;
 use edge::Watcher;
 use http_body_util::BodyExt as _;
+use kernel::Clock;
 use observe::traces::TraceMeters;
 use tokio::sync::Notify;
 use web::feed::{Accepted, Hub, Observations, Observed, STALE_AFTER_S, Update};
@@ -25,11 +26,11 @@ const TELL: Duration = Duration::from_secs(1);
 const TELL_MAX: usize = 10_000;
 
 /// Folds core's feed into the edge's own hub, for ever; `loaded` is told at the first snapshot.
-pub(super) async fn feed(core: Core, hub: Hub, loaded: Arc<Notify>) {
+pub(super) async fn feed(core: Core, hub: Hub, clock: Arc<dyn Clock>, loaded: Arc<Notify>) {
     loop {
         match core.feed().await {
             Ok(lines) => {
-                let why = fold(lines, &hub, &loaded).await;
+                let why = fold(lines, &hub, clock.as_ref(), &loaded).await;
                 tracing::warn!(why, "the feed broke off; it is taken up again");
             }
             Err(fault) => tracing::debug!(%fault, "no feed yet"),
@@ -39,7 +40,7 @@ pub(super) async fn feed(core: Core, hub: Hub, loaded: Arc<Notify>) {
 }
 
 /// Folds lines in until one is missing; why it ended.
-async fn fold(mut lines: Body, hub: &Hub, loaded: &Notify) -> &'static str {
+async fn fold(mut lines: Body, hub: &Hub, clock: &dyn Clock, loaded: &Notify) -> &'static str {
     let mut held = BytesMut::new();
     let silence = Duration::from_secs(STALE_AFTER_S);
     loop {
@@ -61,6 +62,8 @@ async fn fold(mut lines: Body, hub: &Hub, loaded: &Notify) -> &'static str {
                     loaded.notify_one();
                 }
                 Update::Delta(message) | Update::Heartbeat(message) => {
+                    // Core's clock is held against the database's, where there is a server.
+                    clock.compared(clock.now().micros().saturating_sub(message.at.micros()));
                     if hub.accept(&message) == Accepted::Gap {
                         return "a line is missing";
                     }
@@ -159,7 +162,7 @@ mod tests {
         };
         let text = lines(&core, act, 3).await;
         let loaded = Notify::new();
-        assert_eq!(fold(body(&text), &edge, &loaded).await, "core is gone");
+        assert_eq!(fold(body(&text), &edge, &SystemClock, &loaded).await, "core is gone");
         assert!(edge.has(first) && edge.has(last));
         loaded.notified().await;
         // One more is published that this reader never sees.
@@ -175,7 +178,7 @@ mod tests {
         .await;
         let snapshot_end = text.iter().position(|byte| *byte == b'\n').unwrap();
         let text = text.split_off(snapshot_end + 1);
-        assert_eq!(fold(body(&text), &edge, &loaded).await, "a line is missing");
+        assert_eq!(fold(body(&text), &edge, &SystemClock, &loaded).await, "a line is missing");
         assert!(!edge.has(third));
     }
 }

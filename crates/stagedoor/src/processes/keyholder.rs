@@ -36,10 +36,9 @@ pub(super) fn under(settings: KeyholderSettings, supervisor: Supervisor) -> anyh
     begin(&loaded)?.under(&loaded, supervisor)
 }
 
-/// The folder of the socket that core asks at.
-pub(super) fn socket_folder(loaded: &Loaded) -> Option<PathBuf> {
-    let socket = loaded.base.join(loaded.config.keyholder.socket.as_ref()?);
-    socket.parent().map(Path::to_owned)
+/// The socket that core asks at.
+pub(crate) fn socket(loaded: &Loaded) -> Option<PathBuf> {
+    Some(loaded.base.join(loaded.config.keyholder.socket.as_ref()?))
 }
 
 /// A keyholder that has given away what it does not need.

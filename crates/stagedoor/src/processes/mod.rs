@@ -29,7 +29,7 @@ use clap::ValueEnum;
 
 pub(crate) use child::run;
 pub(crate) use sandbox::kernel_lacks;
-pub(crate) use supervisor::{check, promises_off, supervise};
+pub(crate) use supervisor::{TempKeyholder, check, promises_off, supervise};
 
 use crate::config::ProcessesConfig;
 

@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +19,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::keyholder::socket_folder;
 use super::settings::{CoreSettings, EdgeSettings, KeyholderSettings, Ready, Told, closed_ports};
 use super::users::{self, User};
-use super::{Kind, handover, log};
+use super::{Kind, handover, keyholder, log};
 use crate::certificates::Shown;
 use crate::command::serve::{announce, certificates, renew_at_hangup, told_to_stop};
 use crate::config::{Config, Loaded};
@@ -132,14 +132,7 @@ impl Supervisor {
         let (config, base) = (&loaded.config, loaded.base.as_path());
         check(&loaded)?;
         let post = |kind: Kind| {
-            let user = users::of(kind.user(&config.processes))?;
-            Ok::<_, anyhow::Error>(Post {
-                kind,
-                user,
-                running: None,
-                again: None,
-                wait: AGAIN_FIRST,
-            })
+            Ok::<_, anyhow::Error>(Post::new(kind, users::of(kind.user(&config.processes))?))
         };
         let (edge, core) = (post(Kind::Edge)?, post(Kind::Core)?);
         let is_ours = Kind::started(&config.processes).any(|kind| kind == Kind::Keyholder);
@@ -291,14 +284,7 @@ impl Supervisor {
         let Some(keyholder) = &mut self.keyholder else { return Ok(()) };
         let own = rustix::process::geteuid().as_raw();
         let core = self.core.user.as_ref().map_or(own, |user| user.uid);
-        let settings = KeyholderSettings::of(&self.loaded, core);
-        if let Some(folder) = socket_folder(&self.loaded).filter(|folder| !folder.exists()) {
-            std::fs::DirBuilder::new().mode(0o750).create(&folder)?;
-            if let Some(user) = &keyholder.user {
-                std::os::unix::fs::chown(&folder, Some(user.uid), Some(user.gid))?;
-            }
-        }
-        keyholder.start(Told::Keyholder(Box::new(settings)), vec![], &self.loaded).await
+        keyholder.start_keyholder(&self.loaded, core).await
     }
 
     async fn renew(&mut self) -> anyhow::Result<()> {
@@ -329,6 +315,27 @@ impl Supervisor {
         if let Some(keyholder) = &mut self.keyholder {
             keyholder.close(END).await;
         }
+    }
+}
+
+/// A keyholder that answers while a command of root's restores.
+pub(crate) struct TempKeyholder(Post);
+
+impl TempKeyholder {
+    /// Starts it as its user, and waits until it answers core's.
+    pub(crate) async fn start(loaded: &Loaded, core: &User, keys: &User) -> anyhow::Result<Self> {
+        let mut post = Post::new(Kind::Keyholder, Some(keys.clone()));
+        post.start_keyholder(loaded, core.uid).await?;
+        let off = post.opened().await.context("the keyholder does not open")?;
+        for promise in off {
+            tracing::warn!("promise off: {promise}");
+        }
+        Ok(Self(post))
+    }
+
+    /// Ends it.
+    pub(crate) async fn stop(mut self) {
+        self.0.close(END).await;
     }
 }
 
@@ -379,6 +386,24 @@ enum Came {
 }
 
 impl Post {
+    const fn new(kind: Kind, user: Option<User>) -> Self {
+        Self { kind, user, running: None, again: None, wait: AGAIN_FIRST }
+    }
+
+    /// Starts the keyholder, for a core of this user id.
+    async fn start_keyholder(&mut self, loaded: &Loaded, core: u32) -> anyhow::Result<()> {
+        let settings = KeyholderSettings::of(loaded, core);
+        let socket = keyholder::socket(loaded);
+        let folder = socket.as_deref().and_then(Path::parent).filter(|folder| !folder.exists());
+        if let Some(folder) = folder {
+            std::fs::DirBuilder::new().mode(0o750).create(folder)?;
+            if let Some(user) = &self.user {
+                std::os::unix::fs::chown(folder, Some(user.uid), Some(user.gid))?;
+            }
+        }
+        self.start(Told::Keyholder(Box::new(settings)), vec![], loaded).await
+    }
+
     /// Starts the process and tells it what it is.
     async fn start(
         &mut self,

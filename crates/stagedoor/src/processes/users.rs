@@ -1,6 +1,6 @@
 //! Whom the processes run as.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -8,6 +8,9 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use crate::config::{Config, Loaded};
+
+/// Files that one folder of a house may hold, at most.
+const FILES_MAX: usize = 10_000;
 
 /// A user of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +96,19 @@ pub(crate) fn as_core(config: &Config) -> anyhow::Result<Option<Command>> {
     let mut command = Command::new("/proc/self/exe");
     command.uid(core.uid).gid(core.gid);
     Ok(Some(command))
+}
+
+/// Gives a file, or a folder with all that is in it, to a user.
+pub(crate) fn give(path: &Path, user: &User) -> anyhow::Result<()> {
+    // A link is not followed: there are none of ours.
+    if path.is_dir() && !path.is_symlink() {
+        for entry in std::fs::read_dir(path)?.take(FILES_MAX) {
+            give(&entry?.path(), user)?;
+        }
+    }
+    let shown = path.display();
+    chown(path, Some(user.uid), Some(user.gid))
+        .with_context(|| format!("{shown} cannot be given to {}", user.name))
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod killed;
 mod mail_server;
 mod nodes;
 mod observing;
+mod packaged;
 mod processes;
 mod program;
 mod refresh_killed;

@@ -104,6 +104,8 @@ pub(crate) enum Ask {
     Open { under: Under, keys: Vec<Wrapped> },
     /// Wrap these keys anew under the epoch `to`.
     Rewrap { under: Under, to: i64, keys: Vec<Wrapped> },
+    /// Give your files, for a backup of keys: all of them are wrapped.
+    Files,
 }
 
 impl Ask {
@@ -119,7 +121,8 @@ impl Ask {
             | Self::AddEpoch { .. }
             | Self::OverwriteEpoch { .. }
             | Self::RemoveEpoch { .. }
-            | Self::MakeTenant { .. } => Box::new(std::iter::empty()),
+            | Self::MakeTenant { .. }
+            | Self::Files => Box::new(std::iter::empty()),
         }
     }
 
@@ -140,7 +143,8 @@ impl Ask {
             | Self::AddEpoch { .. }
             | Self::OverwriteEpoch { .. }
             | Self::RemoveEpoch { .. }
-            | Self::MakeTenant { .. } => 0,
+            | Self::MakeTenant { .. }
+            | Self::Files => 0,
         };
         if self.names().count() > BATCH_MAX || epochs > EPOCHS_MAX {
             return Err(Error::TooMany { limit: BATCH_MAX });
@@ -164,6 +168,13 @@ pub(crate) struct Facts {
     pub(crate) epochs: Vec<i64>,
 }
 
+/// A file of the keyholder's, by its name in a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NamedFile {
+    pub(crate) name: String,
+    pub(crate) bytes: Bytes,
+}
+
 /// What an answer says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -175,6 +186,7 @@ pub(crate) enum Said {
     Wrapped(Vec<Bytes>),
     /// The keys stand beside.
     Opened,
+    Files(Vec<NamedFile>),
     Refused(No),
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kernel::{Entropy, TenantId};
@@ -13,12 +13,13 @@ use spine::BoxFuture;
 
 use crate::aead::{Cipher, fresh_key};
 use crate::config::Home;
+use crate::copied::read_files;
 use crate::error::Error;
 use crate::files;
 use crate::folder::{Folder, blocking};
 use crate::holder::ask::{Answer, Ask, Bytes, EpochKey, Facts, KeyName, Said, Under, Wrapped};
 use crate::holder::{EPOCHS_MAX, Holder};
-use crate::root::RootKey;
+use crate::root::{Root, RootKey};
 use crate::sealed::{tenant_context, unwrap, wrap};
 use crate::steps::{Drill, NoDrill, Step, passed};
 
@@ -28,6 +29,10 @@ pub struct Keyholder(Arc<Inner>);
 
 struct Inner {
     folder: Folder,
+    /// The root key's file, where it is one.
+    root_file: Option<PathBuf>,
+    /// The root key stands there as it is.
+    is_bare: bool,
     entropy: Arc<dyn Entropy>,
     tenants: Mutex<Vec<Tenant>>,
     /// Epochs are made and destroyed one at a time.
@@ -70,7 +75,7 @@ impl Keyholder {
             passed(drill.as_ref(), Step::NameWritten)?;
             Ok(folder)
         });
-        Ok(Self::new(made.await?, entropy))
+        Ok(Self::new(made.await?, &home.root, entropy))
     }
 
     /// Opens the root key and the folder.
@@ -92,12 +97,29 @@ impl Keyholder {
             Folder::open(&folder, root)
         });
         let folder = opened.await?.ok_or(Error::Missing { what: "the keyholder folder" })?;
-        Ok(Self::new(folder, entropy))
+        Ok(Self::new(folder, &home.root, entropy))
     }
 
-    fn new(folder: Folder, entropy: Arc<dyn Entropy>) -> Self {
-        let changing = tokio::sync::Mutex::new(());
-        Self(Arc::new(Inner { folder, entropy, tenants: Mutex::default(), changing }))
+    fn new(folder: Folder, root: &Root, entropy: Arc<dyn Entropy>) -> Self {
+        Self(Arc::new(Inner {
+            folder,
+            root_file: root.file().map(Path::to_owned),
+            is_bare: root.is_bare(),
+            entropy,
+            tenants: Mutex::default(),
+            changing: tokio::sync::Mutex::new(()),
+        }))
+    }
+
+    /// Whether its files are the root key itself: they are no stranger's, not even a backup's.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.0.is_bare
+    }
+
+    async fn files(&self) -> Result<Answer, Error> {
+        let inner = Arc::clone(&self.0);
+        let files = blocking(move || read_files(inner.folder.path(), inner.root_file.as_deref()));
+        Ok(Said::Files(files.await?).into())
     }
 
     /// Its folder.
@@ -271,6 +293,7 @@ impl Holder for Keyholder {
                 Ask::Make { under, names } => self.make_keys(under, names).await,
                 Ask::Open { under, keys } => self.open_keys(under, keys).await,
                 Ask::Rewrap { under, to, keys } => self.rewrap(under, *to, keys).await,
+                Ask::Files => self.files().await,
             }
         })
     }

@@ -16,7 +16,9 @@ use std::sync::Arc;
 use kernel::TenantId;
 use spine::BoxFuture;
 
-pub(crate) use ask::{Answer, Ask, Bytes, EpochKey, Facts, KeyName, Named, Said, Under, Wrapped};
+pub(crate) use ask::{
+    Answer, Ask, Bytes, EpochKey, Facts, KeyName, Named, NamedFile, Said, Under, Wrapped,
+};
 pub use budget::Opens;
 pub use here::Keyholder;
 pub(crate) use remote::Remote;
@@ -154,6 +156,14 @@ impl TenantKeys {
     pub(crate) async fn minutes(&self, after: i64) -> Result<Vec<Minute>, Error> {
         match self.holder.answer(Ask::Minutes { after }).await?.said {
             Said::Minutes(minutes) => Ok(minutes),
+            _ => Err(unfit()),
+        }
+    }
+
+    /// Its files, for a backup of keys.
+    pub(crate) async fn files(&self) -> Result<Vec<NamedFile>, Error> {
+        match self.holder.answer(Ask::Files).await?.said {
+            Said::Files(files) => Ok(files),
             _ => Err(unfit()),
         }
     }

@@ -203,6 +203,12 @@ impl Shared {
         if !matches!(ask, Ask::Rewrap { .. }) && !ask.names().all(|name| caller.may(&name.what)) {
             return Err(denied("this user may not have keys of this purpose"));
         }
+        if matches!(ask, Ask::Files) && self.keyholder.is_bare() {
+            return Err(denied(
+                "its root key is a bare file, which leaves its folder by nobody's hand but its \
+                 user's: set root.kind = \"passphrase\", or copy the folder as its user",
+            ));
+        }
         if let Ask::Minutes { after } = ask {
             return Ok(Said::Minutes(self.tally(|tally| tally.after(*after))).into());
         }

@@ -36,7 +36,8 @@ pub struct Minute {
     pub opened: u64,
     /// Questions that were refused.
     pub refused: u64,
-    /// How often each thing was done: `subjects`, `purposes`, `made`, `rewrapped`, `epochs`, and
+    /// How often each thing was done: `subjects`, `purposes`, `made`, `rewrapped`, `epochs`,
+    /// `copied` (the wrapped files, for a backup), and
     /// what was refused: `refused_limit`, `refused_caller`, `refused_request`, `refused_key`.
     pub kinds: BTreeMap<String, u64>,
     /// The digest of the line in the keyholder's own file (SHA-256, hex).
@@ -146,6 +147,7 @@ impl Tally {
             }
             Ask::Make { names, .. } => ("made", names.len()),
             Ask::Rewrap { keys, .. } => ("rewrapped", keys.len()),
+            Ask::Files => ("copied", 1),
             Ask::AddEpoch { .. }
             | Ask::OverwriteEpoch { .. }
             | Ask::RemoveEpoch { .. }

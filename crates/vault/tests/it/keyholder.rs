@@ -4,10 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::{AccountId, Entropy, Kind, Refusal as _, SystemEntropy};
+use kernel::{AccountId, Entropy, Kind, Refusal as _, Secret, SystemEntropy};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use vault::{Caller, Error, Keyholder, Opens, Purpose, Subject, Vault};
+use vault::{Caller, Error, Home, Keyholder, Opens, Purpose, Root, Subject, Vault};
 
 use crate::world::{PLACE, World, account, both_remote, open, seal};
 
@@ -274,6 +274,51 @@ fn a_destroyed_epoch_is_forgotten_at_once() {
         assert!(answer.contains("epoch_gone"), "{answer}");
         let value = vault.seal(account(1), PLACE, b"x", &SystemEntropy).unwrap();
         assert_eq!(open(&vault, account(1), &value).await.unwrap(), b"x");
+        vault.close().await;
+    });
+}
+
+// V4, V10, V11
+#[test]
+fn its_files_are_given_wrapped_to_the_caller_and_counted() {
+    both_remote(async |world| {
+        let vault = world.init().await;
+        vault.create(account(1)).await.unwrap();
+        // A bare root key is in no answer.
+        let refused = vault.key_snapshot().await.unwrap_err();
+        assert!(matches!(refused, Error::Denied { .. }), "{refused}");
+        assert!(refused.to_string().contains("root.kind"), "{refused}");
+        vault.close().await;
+        // The same root, sealed by a passphrase.
+        world.kill_keyholder().await;
+        let code = vault::make_code(&world.home(), &SystemEntropy).unwrap();
+        let file = world.path("keyholder/root.sealed");
+        let passphrase = Secret::new("a lantern over the back door".to_owned());
+        let home = Home { root: Root::Passphrase { file, passphrase }, ..world.home() };
+        vault::recover(&home, &code, &SystemEntropy).unwrap();
+        let entropy = Arc::clone(&world.recorder) as Arc<dyn Entropy>;
+        let keyholder = Keyholder::open(&home, entropy).await.unwrap();
+        world.serve(keyholder, world.door(Opens { per_s: 1, burst: 1_000 })).await;
+        let vault = world.open().await;
+        let files = vault.key_snapshot().await.unwrap().files;
+        let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+        for wanted in
+            ["keyholder/vault.name", "keyholder/epoch-00000001.key", "root.sealed", "root.recovery"]
+        {
+            assert!(names.contains(&wanted), "{wanted} in {names:?}");
+        }
+        for key in world.recorder.keys() {
+            let is_in = |bytes: &[u8]| bytes.windows(32).any(|part| part == key);
+            assert!(!files.iter().any(|(_, bytes)| is_in(bytes)), "a key in the clear");
+        }
+        world.clock.pass(60);
+        let minute = loop {
+            if let Some(minute) = vault.minutes(0).await.unwrap().pop() {
+                break minute;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        assert_eq!(minute.kinds["copied"], 1);
         vault.close().await;
     });
 }

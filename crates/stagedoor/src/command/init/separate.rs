@@ -11,7 +11,7 @@ use crate::command::serve::certificates;
 use crate::config::load;
 use crate::processes::users::{self, User};
 
-/// Files that one folder of the new house may hold, at most.
+/// Files of keys that the new house may hold, at most.
 const FILES_MAX: usize = 1_000;
 
 /// The users of the processes.
@@ -46,10 +46,10 @@ impl Users {
                 std::fs::rename(entry.path(), holder.join(name))?;
             }
         }
-        give(&holder, &self.keys)?;
-        give(dir, &self.core)?;
+        users::give(&holder, &self.keys)?;
+        users::give(dir, &self.core)?;
         if let Some(passphrase) = &loaded.config.root.passphrase_file {
-            give(&loaded.base.join(passphrase), &self.keys)?;
+            users::give(&loaded.base.join(passphrase), &self.keys)?;
         }
         self.write(file, &holder)?;
         chown(file, Some(0), Some(self.core.gid))?;
@@ -71,17 +71,4 @@ impl Users {
         open.write_all(text.as_bytes())?;
         Ok(open.sync_all()?)
     }
-}
-
-/// Gives a file, or a folder with all that is in it, to a user.
-fn give(path: &Path, user: &User) -> anyhow::Result<()> {
-    // A link is not followed: `init` makes none.
-    if path.is_dir() && !path.is_symlink() {
-        for entry in std::fs::read_dir(path)?.take(FILES_MAX) {
-            give(&entry?.path(), user)?;
-        }
-    }
-    let shown = path.display();
-    chown(path, Some(user.uid), Some(user.gid))
-        .with_context(|| format!("{shown} cannot be given to {}", user.name))
 }

@@ -1,0 +1,148 @@
+//! Restoring where the keyholder is another user's. Root puts its files in their places, lets it answer
+//! for as long as it takes, and core's user does all the rest.
+
+use std::ffi::OsString;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use kernel::Secret;
+
+use super::file::{Whole, check};
+use super::manifest::Kind;
+use crate::config::Loaded;
+use crate::out;
+use crate::processes::users::{self, User};
+use crate::processes::{TempKeyholder, keyholder};
+
+/// A house whose keyholder is another user's than core, in the hands of root.
+pub(crate) struct Apart {
+    loaded: Loaded,
+    core: User,
+    keys: User,
+}
+
+/// The file of the backed-up keys, and the passphrase that opens it.
+pub(crate) type Sealed<'a> = (&'a Path, &'a Secret<String>);
+
+impl Apart {
+    /// None where the processes have no users of their own, or root is not here to give them files.
+    pub(crate) fn of(loaded: &Loaded) -> anyhow::Result<Option<Self>> {
+        let processes = &loaded.config.processes;
+        if !processes.separate {
+            return Ok(None);
+        }
+        let (core, keys) =
+            (users::of(&processes.core_user)?, users::of(&processes.keyholder_user)?);
+        let (Some(core), Some(keys)) = (core, keys) else { return Ok(None) };
+        let base = std::path::absolute(&loaded.base)?;
+        let loaded = Loaded { config: loaded.config.clone(), base };
+        // Its socket is for core's group.
+        let keys = User { gid: core.gid, ..keys };
+        Ok(Some(Self { loaded, core, keys }))
+    }
+
+    /// Restores in place: the command is run again as core's user, beside a keyholder.
+    pub(crate) async fn restore(&self, sealed: Option<Sealed<'_>>) -> anyhow::Result<ExitCode> {
+        let places = self.loaded.places();
+        make(&places.data, &self.core, 0o700)?;
+        make(&places.keys, &self.core, 0o700)?;
+        make(&self.loaded.keyholder_dir(), &self.keys, 0o700)?;
+        self.beside(&self.loaded, sealed, &[]).await
+    }
+
+    /// Restores in a place that is thrown away.
+    pub(crate) async fn drill(&self, sealed: Sealed<'_>) -> anyhow::Result<ExitCode> {
+        let data = self.loaded.places().data;
+        let parent = data.parent().unwrap_or(&self.loaded.base);
+        let place = tempfile::Builder::new().prefix("stagedoor-drill-").tempdir_in(parent);
+        let place =
+            place.with_context(|| format!("no room for a drill in {}", parent.display()))?;
+        // To be passed through, not to be looked into.
+        std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o711))?;
+        let inside = Inside::of(place.path());
+        make(&inside.core, &self.core, 0o700)?;
+        make(&inside.keyholder, &self.keys, 0o700)?;
+        let mut scratch =
+            Loaded { config: self.loaded.config.clone(), base: self.loaded.base.clone() };
+        scratch.config.keyholder.dir = Some(inside.keyholder);
+        scratch.config.keyholder.socket = Some(inside.socket);
+        let there = [OsString::from("--inside"), place.path().into()];
+        let ended = self.beside(&scratch, Some(sealed), &there).await;
+        place.close().context("the drill's place could not be deleted")?;
+        ended
+    }
+
+    async fn beside(
+        &self,
+        house: &Loaded,
+        sealed: Option<Sealed<'_>>,
+        more: &[OsString],
+    ) -> anyhow::Result<ExitCode> {
+        let socket = keyholder::socket(house).context("keyholder.socket is missing")?;
+        anyhow::ensure!(
+            UnixStream::connect(&socket).is_err(),
+            "a keyholder answers at {}: a program serves here, stop it first",
+            socket.display()
+        );
+        if let Some((file, passphrase)) = sealed {
+            restore_keys(house, (file, passphrase)).await?;
+            users::give(&house.keyholder_dir(), &self.keys)?;
+        }
+        let answering = TempKeyholder::start(house, &self.core, &self.keys).await?;
+        let mut command = tokio::process::Command::new("/proc/self/exe");
+        command.args(std::env::args_os().skip(1)).args(more);
+        command.uid(self.core.uid).gid(self.core.gid).kill_on_drop(true);
+        let ended = command.status().await;
+        answering.stop().await;
+        let ended = ended.with_context(|| format!("it cannot run as {}", self.core.name))?;
+        // It has said itself what was wrong.
+        Ok(if ended.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Where the parts of a drill are that root has prepared.
+pub(super) struct Inside {
+    pub core: PathBuf,
+    pub keyholder: PathBuf,
+    pub socket: PathBuf,
+}
+
+impl Inside {
+    pub(super) fn of(place: &Path) -> Self {
+        let socket = place.join("run").join("socket");
+        Self { core: place.join("core"), keyholder: place.join("keyholder"), socket }
+    }
+}
+
+/// Reads a backup of keys to its end, and puts the keyholder's files in their places.
+pub(crate) async fn restore_keys(
+    loaded: &Loaded,
+    (file, passphrase): Sealed<'_>,
+) -> anyhow::Result<()> {
+    let whole = check(file, Kind::Keys, passphrase).await?;
+    out::progress_done();
+    put_keys(loaded, &whole).await
+}
+
+/// Puts a keyholder's files in their places, where the root key's passphrase opens them.
+pub(super) async fn put_keys(loaded: &Loaded, keys: &Whole) -> anyhow::Result<()> {
+    let home = loaded.keyholder_home()?;
+    vault::put_key_files(&home, &keys.files).await.context(
+        "the root key's passphrase is not of the backup: it is the one that the installation had \
+         (root.passphrase_file)",
+    )
+}
+
+/// Makes a folder of a user's, where there is none.
+fn make(folder: &Path, user: &User, mode: u32) -> anyhow::Result<()> {
+    if folder.exists() {
+        return Ok(());
+    }
+    let shown = folder.display();
+    let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(folder);
+    made.with_context(|| format!("{shown} cannot be made"))?;
+    users::give(folder, user)
+}

@@ -1,0 +1,212 @@
+//! The house as the package makes it: `init --separate` by root, each process its own user, the
+//! keyholder's folder closed to core. What people do with it then, by the guide: serve, look, back up,
+//! try the backup, and restore after the fire.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::program::{
+    CORE_USER, EDGE_USER, KEYHOLDER_USER, PASSWORD, Serving, Shop, is_root, stagedoor, words,
+};
+
+/// A house in a mount namespace whose /etc/passwd has the package's users.
+struct Packaged {
+    shop: Shop,
+}
+
+impl Packaged {
+    /// None where nobody may make users.
+    fn init() -> Option<Self> {
+        if !is_root() {
+            assert!(std::env::var_os("CI").is_none(), "CI has users of its own: run it as root");
+            eprintln!("LEFT OUT: the packaged house: only root gives files to other users");
+            return None;
+        }
+        let dir = TempDir::new().unwrap();
+        let house = Self { shop: Shop { dir } };
+        house.open_to(".", 0, 0o755);
+        let known = std::fs::read_to_string("/etc/passwd").unwrap();
+        let users = [("edge", EDGE_USER), ("core", CORE_USER), ("keys", KEYHOLDER_USER)];
+        let ours = users.map(|(name, id)| {
+            format!("stagedoor-{name}:x:{id}:{id}::/nonexistent:/usr/sbin/nologin\n")
+        });
+        std::fs::write(house.path("passwd"), known + &ours.concat()).unwrap();
+        house.secret("passphrase", "a lantern over the back door", 0);
+        house.secret("backup-passphrase", "a lamp behind the curtain", CORE_USER);
+        house.answer(&[
+            "init",
+            "--separate",
+            "--dir",
+            "var",
+            "--passphrase-file",
+            "passphrase",
+            "--name",
+            "Shop",
+            "--url",
+            "https://localhost",
+            "--upstream",
+            "http://127.0.0.1:9",
+            "--operator",
+            "ops@shop.example",
+        ]);
+        house.shop.edit("0.0.0.0:8443", "127.0.0.1:0");
+        house.shop.edit("127.0.0.1:8444", "127.0.0.1:0");
+        let backup = "[backup]\npassphrase_file = \"backup-passphrase\"\n";
+        house.shop.edit("[backup]\n", backup);
+        house.secret("pw", PASSWORD, CORE_USER);
+        for folder in ["data-backup", "keys-backup"] {
+            std::fs::create_dir(house.path(folder)).unwrap();
+            house.open_to(folder, CORE_USER, 0o700);
+        }
+        Some(house)
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.shop.path().join(name)
+    }
+
+    fn open_to(&self, name: &str, user: u32, mode: u32) {
+        let path = self.path(name);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        chown(&path, Some(user), Some(user)).unwrap();
+    }
+
+    fn secret(&self, name: &str, text: &str, user: u32) {
+        std::fs::write(self.path(name), format!("{text}\n")).unwrap();
+        self.open_to(name, user, 0o600);
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.args(["mount --bind passwd /etc/passwd && exec \"$@\"", "sh"]);
+        command.arg(stagedoor(self.shop.path()).get_program());
+        command.current_dir(self.shop.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command().arg("--json").args(args).output().unwrap()
+    }
+
+    fn answer(&self, args: &[&str]) -> Value {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {}", words(&output));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        serde_json::from_str(text.lines().last().unwrap_or("null")).unwrap()
+    }
+
+    fn refused(&self, args: &[&str], why: &str) {
+        let output = self.run(args);
+        assert!(!output.status.success(), "{args:?} was not refused: {}", words(&output));
+        assert!(words(&output).contains(why), "{args:?}: {}", words(&output));
+    }
+
+    fn serve(&self) -> Serving {
+        self.shop.serve_by(self.command())
+    }
+
+    fn customer(&self, email: &str) {
+        self.answer(&["user", "add", email, "--password-file", "pw"]);
+    }
+}
+
+/// Every file below, and whose it is.
+fn owners(folder: &Path) -> Vec<(String, u32)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let facts = std::fs::symlink_metadata(&path).unwrap();
+        if facts.is_dir() {
+            all.extend(owners(&path));
+        }
+        all.push((path.display().to_string(), facts.uid()));
+    }
+    all
+}
+
+fn all_are_of(folder: &Path, user: u32) {
+    let all = owners(folder);
+    assert!(!all.is_empty());
+    let others: Vec<_> = all.iter().filter(|(_, owner)| *owner != user).collect();
+    assert!(others.is_empty(), "{others:?}");
+}
+
+#[test]
+fn it_serves_is_backed_up_tried_burns_and_is_restored() {
+    let Some(house) = Packaged::init() else { return };
+    let shop = &house.shop;
+    all_are_of(&house.path("var"), CORE_USER);
+    all_are_of(&house.path("keyholder"), KEYHOLDER_USER);
+    let serving = house.serve();
+    for (kind, user) in [("edge", EDGE_USER), ("core", CORE_USER), ("keyholder", KEYHOLDER_USER)] {
+        let id = serving.process(kind).unwrap_or_else(|| panic!("no {kind} runs"));
+        assert_eq!(std::fs::metadata(format!("/proc/{id}")).unwrap().uid(), user, "{kind}");
+    }
+    house.customer("ada@x.example");
+    house.customer("eve@x.example");
+    serving.sign_in(shop, "ada@x.example");
+    // a backup of both, while it serves
+    let data = house.path("data-backup/night.backup").display().to_string();
+    let keys = house.path("keys-backup/night.backup").display().to_string();
+    let taken = house.answer(&["backup", &data, "--keys", &keys]);
+    assert!(taken["keys_bytes"].as_u64() > Some(1_000), "{taken}");
+    house.answer(&["user", "erase", "eve@x.example", "--yes"]);
+    // the drill, beside the house that serves
+    let drill = house.answer(&["restore", "drill", &data, "--keys", &keys, "--none-erased"]);
+    assert_eq!((&drill["holds"], &drill["report"]["opened"]), (&true.into(), &3.into()), "{drill}");
+    let left = std::fs::read_dir(shop.path()).unwrap().flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().contains("drill")), "{left:?}");
+    house.refused(&["restore", &data, "--keys", &keys, "--none-erased"], "stop it first");
+    assert_eq!(serving.stop(), Some(0));
+    let list = house.path("erased");
+    std::fs::copy(house.path("var/keys/erased"), &list).unwrap();
+    house.open_to("erased", CORE_USER, 0o600);
+    // the fire
+    for folder in ["var/keys", "var/node", "keyholder", "run"] {
+        std::fs::remove_dir_all(house.path(folder)).unwrap();
+    }
+    for file in ["data.db", "data.db-wal", "data.db-shm"] {
+        let _ = std::fs::remove_file(house.path("var").join(file));
+    }
+    let list = list.display().to_string();
+    let restore = ["restore", &data, "--keys", &keys, "--erased", &list];
+    // by another passphrase of the root key nothing is left behind
+    house.secret("passphrase", "another lantern by mistake", KEYHOLDER_USER);
+    house.refused(&restore, "root.passphrase_file");
+    assert!(owners(&house.path("keyholder")).iter().all(|(path, _)| path.ends_with("/keyholder")));
+    house.secret("passphrase", "a lantern over the back door", KEYHOLDER_USER);
+    let dry = house.answer(&[&restore[..], &["--dry-run"]].concat());
+    assert_eq!(dry["rows"], taken["rows"]);
+    let restored = house.answer(&restore);
+    assert_eq!(restored["erased_again"], 1, "{restored}");
+    all_are_of(&house.path("keyholder"), KEYHOLDER_USER);
+    let serving = house.serve();
+    serving.sign_in(shop, "ada@x.example");
+    assert_eq!(house.run(&["user", "show", "eve@x.example"]).status.code(), Some(1));
+    assert_eq!(serving.stop(), Some(0));
+}
+
+#[test]
+fn a_bare_root_key_does_not_leave_its_folder() {
+    if !is_root() {
+        return eprintln!("LEFT OUT: a keyholder of its own: only root starts one");
+    }
+    let shop = Shop::in_one_process(&[]);
+    shop.with_keyholder();
+    shop.edit("[backup]\n", "[backup]\npassphrase_file = \"backup-passphrase\"\n");
+    std::fs::write(shop.path().join("backup-passphrase"), "a lamp behind the curtain").unwrap();
+    chown(shop.path().join("backup-passphrase"), Some(CORE_USER), None).unwrap();
+    let serving = shop.serve();
+    let args = ["backup", "var/data.backup", "--keys", "var/keys/keys.backup"];
+    let output = stagedoor(shop.path()).args(args).output().unwrap();
+    assert!(!output.status.success(), "{}", words(&output));
+    assert!(words(&output).contains("root.kind"), "{}", words(&output));
+    assert!(!shop.path().join("var/keys/keys.backup").exists());
+    assert_eq!(serving.stop(), Some(0));
+}
