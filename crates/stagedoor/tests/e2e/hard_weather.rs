@@ -1,6 +1,6 @@
 //! Hard weather over three nodes, by a seed: nodes are killed and paused, their wires to PostgreSQL
-//! and Redis cut or hushed, Redis loses its memory, clocks jump, while shops tell facts, customers refresh at
-//! whichever node, and people leave. Afterwards a checker looks: nothing that was answered is lost or
+//! and Redis cut or hushed, Redis loses its memory, their disks fill up, clocks are set and jump by an
+//! hour, while shops tell facts, customers refresh at whichever node, and people leave. Afterwards a checker looks: nothing that was answered is lost or
 //! there twice, nobody honest was logged out and no session is forked, who left is out on every node,
 //! and the log continues every checkpoint that any node ever showed.
 //!
@@ -14,6 +14,7 @@ use kernel::Entropy as _;
 use serde_json::{Value, json};
 use testkit::SeededEntropy;
 
+use crate::full_disk::Disk;
 use crate::nodes::{Node, Nodes, leaves};
 use crate::program::{PASSWORD, Shop, answer};
 
@@ -22,8 +23,12 @@ const SEED: u64 = 7;
 const STORMS: u64 = 10;
 /// How long one storm lasts.
 const STORM_MS: std::ops::Range<u64> = 300..1_500;
+/// How far a clock is set, s: so little is followed.
+const CLOCK_OFF_S: i64 = 9;
 /// How far a clock jumps, s.
-const CLOCK_OFF_S: i64 = 20;
+const CLOCK_JUMP_S: i64 = 3_600;
+/// The disk that a node remembers on what it has signed.
+const DISK_KIB: u32 = 256;
 /// How long all may take to be well again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -42,11 +47,16 @@ enum Storm {
     DatabaseGone,
     /// A node's both wires.
     Alone,
-    /// A clock that is off by less than is refused.
-    Clock,
+    /// A clock that is set by little.
+    ClockSet,
+    /// One that jumps, both ways.
+    ClockAhead,
+    ClockBack,
+    /// A disk without room.
+    DiskFull,
 }
 
-const STORMS_ALL: [Storm; 10] = [
+const STORMS_ALL: [Storm; 13] = [
     Storm::Killed,
     Storm::Paused,
     Storm::DatabaseCut,
@@ -56,11 +66,14 @@ const STORMS_ALL: [Storm; 10] = [
     Storm::RedisForgets,
     Storm::DatabaseGone,
     Storm::Alone,
-    Storm::Clock,
+    Storm::ClockSet,
+    Storm::ClockAhead,
+    Storm::ClockBack,
+    Storm::DiskFull,
 ];
 
 impl Storm {
-    fn begin(self, nodes: &Nodes, node: &Node) {
+    fn begin(self, nodes: &Nodes, node: &Node, disk: Option<&Disk>) {
         match self {
             Self::Killed => node.kill(),
             Self::Paused => node.pause(),
@@ -70,7 +83,10 @@ impl Storm {
             Self::RedisHushed => node.redis.hush(),
             Self::RedisForgets => nodes.redis.restart(),
             Self::DatabaseGone => nodes.nodes.iter().for_each(|node| node.postgres.lose()),
-            Self::Clock => node.set_clock(CLOCK_OFF_S),
+            Self::ClockSet => node.set_clock(CLOCK_OFF_S),
+            Self::ClockAhead => node.set_clock(CLOCK_JUMP_S),
+            Self::ClockBack => node.set_clock(-CLOCK_JUMP_S),
+            Self::DiskFull => disk.into_iter().for_each(Disk::fill),
             Self::Alone => {
                 node.postgres.hush();
                 node.redis.hush();
@@ -78,10 +94,11 @@ impl Storm {
         }
     }
 
-    fn end(self, nodes: &Nodes, node: &Node) {
+    fn end(self, nodes: &Nodes, node: &Node, disk: Option<&Disk>) {
         node.resume();
-        if matches!(self, Self::Clock) {
-            node.set_clock(0);
+        node.set_clock(0);
+        if matches!(self, Self::DiskFull) {
+            disk.into_iter().for_each(Disk::clear);
         }
         for node in &nodes.nodes {
             node.postgres.mend();
@@ -354,6 +371,8 @@ fn weather(seed: u64, storms: u64, url: &str) {
     let entropy = SeededEntropy::new(seed);
     let mut nodes = Nodes::three(url, edit);
     nodes.nodes.iter_mut().for_each(Node::with_clock);
+    let small = |node: &Node| Disk::under(&node.shop.path().join("var/node"), DISK_KIB);
+    let disks: Vec<Option<Disk>> = nodes.nodes.iter().map(small).collect();
     PEOPLE.iter().for_each(|email| nodes.home.customer(email));
     let service = nodes.home.service();
     nodes.nodes.iter().for_each(Node::start);
@@ -370,13 +389,14 @@ fn weather(seed: u64, storms: u64, url: &str) {
             });
         }
         for number in 0..storms {
-            let storm = STORMS_ALL[usize::try_from(drawn(&entropy, 0..10)).unwrap()];
+            let storm =
+                STORMS_ALL[usize::try_from(drawn(&entropy, 0..STORMS_ALL.len() as u64)).unwrap()];
             let at = usize::try_from(drawn(&entropy, 0..3)).unwrap();
             let span = Duration::from_millis(drawn(&entropy, STORM_MS));
             eprintln!("seed {seed}, storm {number}: {storm:?} at node {} for {span:?}", at + 1);
-            storm.begin(&nodes, &nodes.nodes[at]);
+            storm.begin(&nodes, &nodes.nodes[at], disks[at].as_ref());
             std::thread::sleep(span);
-            storm.end(&nodes, &nodes.nodes[at]);
+            storm.end(&nodes, &nodes.nodes[at], disks[at].as_ref());
             std::thread::sleep(span / 2);
         }
         told += fair(&nodes, &service, "after");
