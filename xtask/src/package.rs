@@ -28,6 +28,11 @@ const FILES: &[(&str, &str)] = &[
     ("SECURITY.md", "usr/share/doc/stagedoor/SECURITY.md"),
     ("LICENSE", "usr/share/doc/stagedoor/copyright"),
 ];
+const UNITS: [&str; 2] =
+    ["package/systemd/stagedoor.service", "package/systemd/stagedoor-keyholder.service"];
+/// What the processes close themselves by: a unit that refuses these leaves all else open.
+const OWN_SANDBOX: [&str; 4] =
+    ["seccomp", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"];
 /// The users of the processes.
 const USERS: usize = 3;
 /// What dpkg runs.
@@ -56,6 +61,9 @@ pub(crate) fn check(house: &House) -> Result<String> {
         return Ok("left out".to_owned());
     }
     let unit = house.root.join("package/systemd/stagedoor.service");
+    for unit in UNITS {
+        check_filter(&house.root.join(unit))?;
+    }
     let exposure = exposure(house, &unit)?;
     let made = put_together(house, &house.target.join("debug/stagedoor"))?;
     Ok(format!("{made}; {exposure}"))
@@ -107,6 +115,17 @@ fn words_of(package: &Package) -> Result<Vec<String>> {
 }
 
 /// How exposed the unit is by systemd's own measure, which must stay below the bound.
+fn check_filter(unit: &Path) -> Result<()> {
+    let text = fs::read_to_string(unit)?;
+    let filter = text.lines().find_map(|line| line.strip_prefix("SystemCallFilter="));
+    let allowed: Vec<&str> = filter.unwrap_or_default().split(' ').collect();
+    let missing: Vec<_> = OWN_SANDBOX.iter().filter(|call| !allowed.contains(call)).collect();
+    if !missing.is_empty() {
+        bail!("{}: SystemCallFilter lacks {missing:?}, which the sandbox takes", unit.display());
+    }
+    Ok(())
+}
+
 fn exposure(house: &House, unit: &Path) -> Result<String> {
     if which("systemd-analyze").is_none() {
         house.leave_out("the unit's exposure: systemd-analyze is missing".to_owned());

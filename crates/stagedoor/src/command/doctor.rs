@@ -130,7 +130,7 @@ fn look_at_processes(loaded: &Loaded) -> Finding {
     });
     let users: Vec<String> = users.collect();
     let off = processes::promises_off(&loaded.config).into_iter().chain(processes::kernel_lacks());
-    let off: Vec<String> = off.collect();
+    let off: Vec<String> = off.chain(processes::open_processes()).collect();
     if off.is_empty() {
         return right(WHAT);
     }

@@ -28,7 +28,7 @@ pub(crate) mod users;
 use clap::ValueEnum;
 
 pub(crate) use child::run;
-pub(crate) use sandbox::kernel_lacks;
+pub(crate) use sandbox::{kernel_lacks, open_processes};
 pub(crate) use supervisor::{TempKeyholder, check, promises_off, supervise};
 
 use crate::config::ProcessesConfig;

@@ -13,6 +13,9 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use super::syscalls::{self, Calls};
 
+/// Processes of the host that are looked at.
+const PROCESSES_MAX: usize = 65_536;
+
 /// What a process needs.
 pub(super) struct Needs {
     /// Files and folders that it reads.
@@ -96,6 +99,38 @@ fn lacks(landlock: &LandlockStatus, ports: bool) -> Vec<String> {
         off.push("processes of the same user can be signalled (Landlock before 6.12)".to_owned());
     }
     off
+}
+
+/// Processes of a program that serves here and could not close their system calls: whoever started it
+/// forbids that, by a filter of its own.
+pub(crate) fn open_processes() -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let mut open = Vec::new();
+    for entry in entries.flatten().take(PROCESSES_MAX) {
+        let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).ok();
+        let Some(line) = read("cmdline").filter(|line| line.starts_with("stagedoor\0process\0"))
+        else {
+            continue;
+        };
+        let Some(status) = read("status") else { continue };
+        let parent = field(&status, "PPid").unwrap_or(0);
+        let above = std::fs::read_to_string(format!("/proc/{parent}/status")).unwrap_or_default();
+        // A kernel before 5.9 does not count them.
+        let filters = |status: &str| field(status, "Seccomp_filters");
+        if filters(&status).zip(filters(&above)).is_some_and(|(own, above)| own <= above) {
+            let kind = line.trim_end_matches('\0').rsplit('\0').next().unwrap_or_default();
+            open.push(format!(
+                "the running {kind} could not close its system calls (its log says why)"
+            ));
+        }
+    }
+    open
+}
+
+/// A number of a process's status.
+fn field(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.trim().parse().ok()
 }
 
 /// What this kernel does not promise, found out without giving anything away here.

@@ -102,8 +102,18 @@ fn answer(shop: &Shop) {
 
 #[test]
 fn a_request_is_one_trace_from_the_door_to_the_database() {
+    one_trace(|_| ());
+}
+
+#[test]
+fn a_request_is_one_trace_over_separate_processes() {
+    one_trace(Shop::separate);
+}
+
+fn one_trace(settle: impl FnOnce(&Shop)) {
     let Some(collector) = Collector::start() else { return };
     let shop = traced(&collector, "");
+    settle(&shop);
     shop.customer("ada@x.example");
     let serving = shop.serve();
     let strangers = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
