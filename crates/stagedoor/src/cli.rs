@@ -396,6 +396,13 @@ pub(crate) enum RecoveryCommand {
         #[arg(long)]
         code_file: PathBuf,
     },
+    /// Tells the log of either, as core's user.
+    #[command(hide = true)]
+    Told {
+        /// It was used, not made.
+        #[arg(long)]
+        used: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,5 +1,6 @@
 //! `key`: lists and rotates the vault's keys.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -7,9 +8,10 @@ use kernel::SystemEntropy;
 use vault::Purpose;
 
 use crate::cli::{KeyCommand, RecoveryCommand};
-use crate::config::{load_for_keyholder, read_secret};
+use crate::config::{load, load_for_keyholder, read_secret};
 use crate::events::{EpochRotated, KeyRotated, RecoveryMade, RecoveryUsed};
 use crate::house::House;
+use crate::keep::apart::Apart;
 use crate::out;
 
 /// Runs a `key` command.
@@ -45,11 +47,16 @@ pub(crate) async fn run(house: &House, command: KeyCommand) -> anyhow::Result<()
     house.close().await
 }
 
-/// Makes a recovery code, or uses it. Where the keyholder is a process of its own, this is run with
-/// its configuration, as its user.
+/// Makes a recovery code, or uses it. Where the keyholder is a process of its own, this is run as root,
+/// or with its configuration as its user.
 pub(crate) async fn recover(file: &Path, command: RecoveryCommand) -> anyhow::Result<()> {
+    if let RecoveryCommand::Told { used } = command {
+        return told(file, used).await;
+    }
     let home = load_for_keyholder(file)?.keyholder_home()?;
     match command {
+        // Above.
+        RecoveryCommand::Told { .. } => {}
         RecoveryCommand::New => {
             let code = vault::make_code(&home, &SystemEntropy)?;
             out::say(format!("Recovery code: {}", code.expose()));
@@ -57,30 +64,43 @@ pub(crate) async fn recover(file: &Path, command: RecoveryCommand) -> anyhow::Re
             out::say(
                 "who has it and a backup of the keys has all keys. An older code is worthless.",
             );
-            tell_if_here(file, RecoveryMade {}).await;
             out::json(&serde_json::json!({ "code": code.expose() }));
+            tell_if_here(file, false).await;
         }
         RecoveryCommand::Use { code_file } => {
             vault::recover(&home, &read_secret(&code_file)?, &SystemEntropy)?;
             out::say("The root key opens by the passphrase that the configuration names now.");
             out::say("Make a new recovery code: `stagedoor key recovery new`.");
-            tell_if_here(file, RecoveryUsed {}).await;
             out::json(&serde_json::json!({ "recovered": true }));
+            tell_if_here(file, true).await;
         }
     }
     Ok(())
 }
 
 /// Tells the log, where this is the configuration of a house and not of a keyholder alone.
-async fn tell_if_here(file: &Path, event: impl spine::Event) {
-    let told = async {
-        let house = House::open(super::act(file)?).await?;
-        tell(&house, event).await?;
-        house.close().await
+async fn tell_if_here(file: &Path, used: bool) {
+    let telling = async {
+        let Some(apart) = Apart::of(&load(file)?)? else { return told(file, used).await };
+        // Core's user writes into the house, and cannot do what was done above.
+        let mut args: Vec<OsString> = vec!["--config".into(), file.into()];
+        args.extend(["key", "recovery", "told"].map(OsString::from));
+        args.extend(used.then(|| OsString::from("--used")));
+        apart.act(args).await.map(|_| ())
     };
-    if let Err(error) = told.await {
+    if let Err(error) = telling.await {
         out::progress(format!("the log was not told: {error:#}"));
     }
+}
+
+async fn told(file: &Path, used: bool) -> anyhow::Result<()> {
+    let house = House::open(super::act(file)?).await?;
+    if used {
+        tell(&house, RecoveryUsed {}).await?;
+    } else {
+        tell(&house, RecoveryMade {}).await?;
+    }
+    house.close().await
 }
 
 /// The change of a key is an event like any other.

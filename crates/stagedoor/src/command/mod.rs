@@ -20,15 +20,24 @@ mod witness;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command, KeyCommand, KeyholderCommand, Owners};
+use crate::cli::{
+    Cli, Command, ConfigCommand, DatabaseCommand, KeyCommand, KeyholderCommand, Owners,
+};
 use crate::config::{Loaded, load, load_for_keyholder};
 use crate::demo;
 use crate::house::House;
+use crate::keep::apart::{Apart, again};
 use crate::processes::users::become_core;
 
 /// Runs the command.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let file = cli.config.as_path();
+    if opens_house(&cli.command)
+        && let Ok(loaded) = load(file)
+        && let Some(apart) = Apart::of(&loaded)?.filter(|apart| !apart.answers())
+    {
+        return apart.act(again(&[])).await;
+    }
     match cli.command {
         Command::Demo(demo) => return demo::run(demo).await,
         Command::Init(init) => init::run(file, init).await?,
@@ -63,6 +72,33 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Docs(command) => docs::run(&command).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a command opens the house, and asks its keyholder.
+const fn opens_house(command: &Command) -> bool {
+    match command {
+        Command::Backup(backup) => backup.command.is_none(),
+        Command::Key(command) => !matches!(command, KeyCommand::Recovery(_)),
+        Command::Config(command) => {
+            !matches!(command, ConfigCommand::Check | ConfigCommand::Schema)
+        }
+        Command::Audit(_)
+        | Command::Node(_)
+        | Command::User(_)
+        | Command::Service(_)
+        | Command::Siem(_) => true,
+        Command::Database(command) => matches!(command, DatabaseCommand::Move { .. }),
+        Command::Demo(_)
+        | Command::Init(_)
+        | Command::Serve(_)
+        | Command::Migrate { .. }
+        | Command::Restore(_)
+        | Command::Doctor { .. }
+        | Command::Keyholder(_)
+        | Command::Process { .. }
+        | Command::Witness(_)
+        | Command::Docs(_) => false,
+    }
 }
 
 /// The configuration of a command that acts in the house, as the user whose the house is.

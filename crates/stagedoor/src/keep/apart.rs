@@ -1,5 +1,5 @@
-//! Restoring where the keyholder is another user's. Root puts its files in their places, lets it answer
-//! for as long as it takes, and core's user does all the rest.
+//! What root does where the keyholder is another user's: it lets one answer for as long as a command
+//! takes that core's user runs; to restore, it puts the keyholder's files in their places first.
 
 use std::ffi::OsString;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -50,7 +50,7 @@ impl Apart {
         make(&places.data, &self.core, 0o700)?;
         make(&places.keys, &self.core, 0o700)?;
         make(&self.loaded.keyholder_dir(), &self.keys, 0o700)?;
-        self.beside(&self.loaded, sealed, &[]).await
+        self.anew(&self.loaded, sealed, again(&[])).await
     }
 
     /// Restores in a place that is thrown away.
@@ -69,17 +69,32 @@ impl Apart {
             Loaded { config: self.loaded.config.clone(), base: self.loaded.base.clone() };
         scratch.config.keyholder.dir = Some(inside.keyholder);
         scratch.config.keyholder.socket = Some(inside.socket);
-        let there = [OsString::from("--inside"), place.path().into()];
-        let ended = self.beside(&scratch, Some(sealed), &there).await;
+        let there = again(&[OsString::from("--inside"), place.path().into()]);
+        let ended = self.anew(&scratch, Some(sealed), there).await;
         place.close().context("the drill's place could not be deleted")?;
         ended
     }
 
-    async fn beside(
+    /// Runs this program with these arguments as core's user; where the house does not serve, beside a
+    /// keyholder that answers meanwhile.
+    pub(crate) async fn act(&self, args: Vec<OsString>) -> anyhow::Result<ExitCode> {
+        if self.answers() {
+            return self.as_core(args).await;
+        }
+        self.beside(&self.loaded, args).await
+    }
+
+    /// Whether the house's keyholder answers.
+    pub(crate) fn answers(&self) -> bool {
+        keyholder::socket(&self.loaded).is_some_and(|socket| UnixStream::connect(socket).is_ok())
+    }
+
+    /// The same beside a keyholder whose files are put there first.
+    async fn anew(
         &self,
         house: &Loaded,
         sealed: Option<Sealed<'_>>,
-        more: &[OsString],
+        args: Vec<OsString>,
     ) -> anyhow::Result<ExitCode> {
         let socket = keyholder::socket(house).context("keyholder.socket is missing")?;
         anyhow::ensure!(
@@ -91,16 +106,29 @@ impl Apart {
             restore_keys(house, (file, passphrase)).await?;
             users::give(&house.keyholder_dir(), &self.keys)?;
         }
+        self.beside(house, args).await
+    }
+
+    async fn beside(&self, house: &Loaded, args: Vec<OsString>) -> anyhow::Result<ExitCode> {
         let answering = TempKeyholder::start(house, &self.core, &self.keys).await?;
-        let mut command = tokio::process::Command::new("/proc/self/exe");
-        command.args(std::env::args_os().skip(1)).args(more);
-        command.uid(self.core.uid).gid(self.core.gid).kill_on_drop(true);
-        let ended = command.status().await;
+        let ended = self.as_core(args).await;
         answering.stop().await;
+        ended
+    }
+
+    async fn as_core(&self, args: Vec<OsString>) -> anyhow::Result<ExitCode> {
+        let mut command = tokio::process::Command::new("/proc/self/exe");
+        command.args(args).uid(self.core.uid).gid(self.core.gid).kill_on_drop(true);
+        let ended = command.status().await;
         let ended = ended.with_context(|| format!("it cannot run as {}", self.core.name))?;
         // It has said itself what was wrong.
         Ok(if ended.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// The arguments of this command, and more.
+pub(crate) fn again(more: &[OsString]) -> Vec<OsString> {
+    std::env::args_os().skip(1).chain(more.iter().cloned()).collect()
 }
 
 /// Where the parts of a drill are that root has prepared.

@@ -110,6 +110,13 @@ impl Packaged {
         self.shop.serve_by(self.command())
     }
 
+    /// How many events there are.
+    fn told(&self) -> u64 {
+        let verified = self.answer(&["audit", "verify"]);
+        assert_eq!(verified["holds"], true, "{verified}");
+        verified["leaves"].as_u64().unwrap() + verified["pending"].as_u64().unwrap()
+    }
+
     fn customer(&self, email: &str) {
         self.answer(&["user", "add", email, "--password-file", "pw"]);
     }
@@ -189,6 +196,53 @@ fn it_serves_is_backed_up_tried_burns_and_is_restored() {
     let serving = house.serve();
     serving.sign_in(shop, "ada@x.example");
     assert_eq!(house.run(&["user", "show", "eve@x.example"]).status.code(), Some(1));
+    assert_eq!(serving.stop(), Some(0));
+}
+
+#[test]
+fn it_moves_to_postgresql_and_back_with_its_keys() {
+    testkit::with_postgres(|url| {
+        let Some(house) = Packaged::init() else { return };
+        let shop = &house.shop;
+        // Without a house that serves, a keyholder answers for as long as a command takes.
+        house.customer("ada@x.example");
+        let serving = house.serve();
+        house.refused(&["db", "move", "--to", url], "stop it first");
+        assert_eq!(serving.stop(), Some(0));
+        let moved = house.answer(&["db", "move", "--to", url]);
+        assert!(moved["rows"].as_u64() > Some(5), "{moved}");
+        house.refused(&["audit", "verify"], "db stay");
+        shop.edit("[data]\n", &format!("[data]\ndatabase_url = \"{url}\"\n"));
+        let serving = house.serve();
+        serving.sign_in(shop, "ada@x.example");
+        let verified = house.answer(&["audit", "verify"]);
+        assert_eq!(verified["holds"], true, "{verified}");
+        assert_eq!(serving.stop(), Some(0));
+        let file = format!("sqlite://{}", house.path("var/again.db").display());
+        house.answer(&["db", "move", "--to", &file]);
+        shop.edit(&format!("database_url = \"{url}\""), &format!("database_url = \"{file}\""));
+        let serving = house.serve();
+        serving.sign_in(shop, "ada@x.example");
+        assert_eq!(serving.stop(), Some(0));
+        all_are_of(&house.path("var"), CORE_USER);
+    });
+}
+
+#[test]
+fn a_lost_passphrase_is_mended_by_the_recovery_code() {
+    let Some(house) = Packaged::init() else { return };
+    house.customer("ada@x.example");
+    let told = house.told();
+    let code = house.answer(&["key", "recovery", "new"])["code"].as_str().unwrap().to_owned();
+    assert_eq!(house.told(), told + 1);
+    house.secret("code", &code, 0);
+    house.secret("passphrase", "a new lantern, well remembered", KEYHOLDER_USER);
+    house.refused(&["user", "list"], "the keyholder does not open");
+    house.answer(&["key", "recovery", "use", "--code-file", "code"]);
+    assert_eq!(house.told(), told + 2);
+    all_are_of(&house.path("keyholder"), KEYHOLDER_USER);
+    let serving = house.serve();
+    serving.sign_in(&house.shop, "ada@x.example");
     assert_eq!(serving.stop(), Some(0));
 }
 
