@@ -266,7 +266,10 @@ fn look_at_modes(loaded: &Loaded) -> Finding {
     warning(WHAT, format!("others on this host can open them: chmod go= {}", open.join(" ")))
 }
 
-async fn look_inside(loaded: Loaded, findings: &mut Vec<Finding>) {
+/// How long a keyholder is waited for: it is looked at, not started.
+const KEYHOLDER_WAIT_MS: u64 = 2_000;
+
+async fn look_inside(mut loaded: Loaded, findings: &mut Vec<Finding>) {
     let db = match loaded.open_database().await {
         Ok(db) => db,
         Err(error) => return findings.push(fault("database", format!("{error:#}"))),
@@ -309,6 +312,7 @@ async fn look_inside(loaded: Loaded, findings: &mut Vec<Finding>) {
     }
     db.close().await;
     let data = loaded.places().data;
+    loaded.config.keyholder.wait_ms = loaded.config.keyholder.wait_ms.min(KEYHOLDER_WAIT_MS);
     let house = match House::open(loaded).await {
         Ok(house) => house,
         Err(error) => return findings.push(fault("vault", format!("{error:#}"))),
