@@ -95,13 +95,14 @@ pub(crate) fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write_private(&beside, bytes)?;
     #[cfg(unix)]
     {
-        use std::os::unix::fs::{MetadataExt as _, chown};
+        use std::os::unix::fs::{MetadataExt as _, lchown};
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let owner =
             fs::metadata(folder.unwrap_or(Path::new("."))).map_err(failed("look at", path))?;
         let ours = fs::metadata(&beside).map_err(failed("look at", path))?;
         if ours.uid() != owner.uid() {
-            let given = chown(&beside, Some(owner.uid()), Some(owner.gid()));
+            // The folder is not root's: what somebody put in the file's place is not followed.
+            let given = lchown(&beside, Some(owner.uid()), Some(owner.gid()));
             given.map_err(failed("write", path))?;
         }
     }

@@ -1,6 +1,6 @@
 //! `backup` and `restore`: takes, checks, restores and tries backups.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -35,20 +35,25 @@ pub(crate) async fn restore(file: &Path, command: Restore) -> anyhow::Result<Exi
     let Restore { backup, dry_run, restoring, command } = command;
     let loaded = load(file)?;
     if let Some(RestoreCommand::Drill { backup, samples, inside, restoring }) = command {
+        let named = passphrase_file(&loaded, &restoring);
         let wanted = wanted(&loaded, backup, restoring)?;
         let keys =
             wanted.keys.as_deref().context("a drill needs the backup of the keys too: --keys")?;
         if let Some(apart) = Apart::of(&loaded)? {
-            return apart.drill((keys, &wanted.passphrase)).await;
+            return apart
+                .drill((keys, &wanted.passphrase), &reads(&wanted, named.as_deref()))
+                .await;
         }
         drill::run(loaded, wanted, samples, inside).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let backup = backup.context("which backup? Name its file")?;
+    let named = passphrase_file(&loaded, &restoring);
     let wanted = wanted(&loaded, backup, restoring)?;
     match Apart::of(&loaded)? {
         Some(apart) if !dry_run => {
-            apart.restore(wanted.keys.as_deref().map(|keys| (keys, &wanted.passphrase))).await
+            let keys = wanted.keys.as_deref().map(|keys| (keys, &wanted.passphrase));
+            apart.restore(keys, &reads(&wanted, named.as_deref())).await
         }
         Some(_) | None => {
             become_core(&loaded.config)?;
@@ -58,11 +63,19 @@ pub(crate) async fn restore(file: &Path, command: Restore) -> anyhow::Result<Exi
     }
 }
 
-fn wanted(
-    loaded: &Loaded,
-    data: std::path::PathBuf,
-    restoring: Restoring,
-) -> anyhow::Result<restore::Wanted> {
+/// Where the passphrase of backups is.
+fn passphrase_file(loaded: &Loaded, restoring: &Restoring) -> Option<PathBuf> {
+    let configured = loaded.config.backup.passphrase_file.as_ref();
+    restoring.passphrase_file.clone().or(configured.map(|file| loaded.base.join(file)))
+}
+
+/// What whoever restores must be able to read.
+fn reads<'a>(wanted: &'a restore::Wanted, passphrase: Option<&'a Path>) -> Vec<&'a Path> {
+    let files = std::iter::once(&wanted.data).chain(&wanted.keys).chain(&wanted.erased);
+    files.map(PathBuf::as_path).chain(passphrase).collect()
+}
+
+fn wanted(loaded: &Loaded, data: PathBuf, restoring: Restoring) -> anyhow::Result<restore::Wanted> {
     let Restoring { keys, erased, none_erased, passphrase_file } = restoring;
     let passphrase = passphrase(passphrase_file.as_deref(), Some(loaded))?;
     Ok(restore::Wanted { data, keys, erased, none_erased, dry_run: false, passphrase })

@@ -91,6 +91,13 @@ fn look_at_files(loaded: &Loaded) -> Vec<Finding> {
         });
     }
     findings.push(look_at_modes(loaded));
+    let above = places.data.parent().unwrap_or(&loaded.base);
+    let left = [places.data.as_path(), above].map(crate::keep::places::left).concat();
+    if !left.is_empty() {
+        let left: Vec<_> = left.iter().map(|place| place.display().to_string()).collect();
+        let mend = format!("a drill that was killed left data and keys: rm -r {}", left.join(" "));
+        findings.push(warning("drills", mend));
+    }
     findings.push(look_at_processes(loaded));
     if loaded.config.shows_mails_to_the_world() {
         findings.push(warning(

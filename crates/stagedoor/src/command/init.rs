@@ -22,15 +22,21 @@ pub(crate) async fn run(file: &Path, init: Init) -> anyhow::Result<()> {
     if file.exists() {
         anyhow::bail!("{} stands already: nothing was changed", file.display());
     }
-    let users = init.separate.then(separate::Users::find).transpose()?;
     let dir = file.parent().unwrap_or(Path::new("")).join(&init.dir);
+    let users = init.separate.then(|| separate::Users::find(&dir)).transpose()?;
     let is_new = !dir.exists();
     // Its owner's only: sealed or not, the data is nobody else's on this host.
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
     made.with_context(|| format!("{} cannot be made", dir.display()))?;
     let text = render(&init);
     std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
-    let made = furnish(file, &init, &dir).await;
+    let mut made = furnish(file, &init, &dir).await;
+    if let (Ok(_), Some(users)) = (&made, &users)
+        && let Err(error) = users.settle(file, &dir)
+    {
+        users.unsettle(&dir)?;
+        made = Err(error.context("the processes' folders cannot be given to their users"));
+    }
     if made.is_err() {
         // What this try made goes again, so that the next one is not refused.
         std::fs::remove_file(file)?;
@@ -39,9 +45,6 @@ pub(crate) async fn run(file: &Path, init: Init) -> anyhow::Result<()> {
         }
     }
     let Made { password, code } = made?;
-    if let Some(users) = &users {
-        users.settle(file, &dir).context("the processes' folders: give them to their users")?;
-    }
     out::say(format!("Made {} and {}.", file.display(), dir.display()));
     out::say(format!("First operator: {} · password: {}", init.operator, password.expose()));
     out::say("It is shown once; change it at the console after the first sign-in.");

@@ -14,7 +14,7 @@ use kernel::Secret;
 
 pub(crate) use parts::{
     CertificateConfig, Config, DataConfig, HeaderKeyConfig, LogConfig, LogFormat, Mode,
-    ProcessesConfig, RootKind, TlsConfig, UpstreamTlsConfig,
+    ProcessesConfig, RootKind, UpstreamTlsConfig,
 };
 pub(crate) use redis::RedisConfig;
 pub(crate) use reference::annotate;

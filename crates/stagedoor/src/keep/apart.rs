@@ -10,8 +10,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use kernel::Secret;
 
-use super::file::{Whole, check};
+use super::file::check;
 use super::manifest::Kind;
+use super::places;
+use crate::command::serve::told_to_stop;
 use crate::config::Loaded;
 use crate::out;
 use crate::processes::users::{self, User};
@@ -45,19 +47,31 @@ impl Apart {
     }
 
     /// Restores in place: the command is run again as core's user, beside a keyholder.
-    pub(crate) async fn restore(&self, sealed: Option<Sealed<'_>>) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn restore(
+        &self,
+        sealed: Option<Sealed<'_>>,
+        reads: &[&Path],
+    ) -> anyhow::Result<ExitCode> {
+        self.check_reads(reads)?;
         let places = self.loaded.places();
         make(&places.data, &self.core, 0o700)?;
         make(&places.keys, &self.core, 0o700)?;
         make(&self.loaded.keyholder_dir(), &self.keys, 0o700)?;
+        users::check_owner(&self.loaded, &self.core)?;
         self.anew(&self.loaded, sealed, again(&[])).await
     }
 
     /// Restores in a place that is thrown away.
-    pub(crate) async fn drill(&self, sealed: Sealed<'_>) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn drill(
+        &self,
+        sealed: Sealed<'_>,
+        reads: &[&Path],
+    ) -> anyhow::Result<ExitCode> {
+        self.check_reads(reads)?;
         let data = self.loaded.places().data;
         let parent = data.parent().unwrap_or(&self.loaded.base);
-        let place = tempfile::Builder::new().prefix("stagedoor-drill-").tempdir_in(parent);
+        places::sweep(parent);
+        let place = tempfile::Builder::new().prefix(&places::name()).tempdir_in(parent);
         let place =
             place.with_context(|| format!("no room for a drill in {}", parent.display()))?;
         // To be passed through, not to be looked into.
@@ -75,13 +89,26 @@ impl Apart {
         ended
     }
 
+    /// Refuses, before anything is made, what core's user could not read.
+    fn check_reads(&self, files: &[&Path]) -> anyhow::Result<()> {
+        for file in files {
+            let User { name, uid, .. } = &self.core;
+            let shown = file.display();
+            anyhow::ensure!(
+                users::can_read(file, &self.core),
+                "{shown} cannot be read by {name}, who restores: chown {uid} {shown}"
+            );
+        }
+        Ok(())
+    }
+
     /// Runs this program with these arguments as core's user; where the house does not serve, beside a
     /// keyholder that answers meanwhile.
     pub(crate) async fn act(&self, args: Vec<OsString>) -> anyhow::Result<ExitCode> {
         if self.answers() {
             return self.as_core(args).await;
         }
-        self.beside(&self.loaded, args).await
+        self.beside(&self.loaded, Vec::new(), args).await
     }
 
     /// Whether the house's keyholder answers.
@@ -102,15 +129,21 @@ impl Apart {
             "a keyholder answers at {}: a program serves here, stop it first",
             socket.display()
         );
-        if let Some((file, passphrase)) = sealed {
-            restore_keys(house, (file, passphrase)).await?;
-            users::give(&house.keyholder_dir(), &self.keys)?;
-        }
-        self.beside(house, args).await
+        let files = match sealed {
+            Some((file, passphrase)) => check(file, Kind::Keys, passphrase).await?.files,
+            None => Vec::new(),
+        };
+        out::progress_done();
+        self.beside(house, files, args).await
     }
 
-    async fn beside(&self, house: &Loaded, args: Vec<OsString>) -> anyhow::Result<ExitCode> {
-        let answering = TempKeyholder::start(house, &self.core, &self.keys).await?;
+    async fn beside(
+        &self,
+        house: &Loaded,
+        files: Vec<(String, Vec<u8>)>,
+        args: Vec<OsString>,
+    ) -> anyhow::Result<ExitCode> {
+        let answering = TempKeyholder::start(house, &self.core, &self.keys, files).await?;
         let ended = self.as_core(args).await;
         answering.stop().await;
         ended
@@ -119,7 +152,10 @@ impl Apart {
     async fn as_core(&self, args: Vec<OsString>) -> anyhow::Result<ExitCode> {
         let mut command = tokio::process::Command::new("/proc/self/exe");
         command.args(args).uid(self.core.uid).gid(self.core.gid).kill_on_drop(true);
-        let ended = command.status().await;
+        let ended = tokio::select! {
+            ended = command.status() => ended,
+            () = told_to_stop() => anyhow::bail!("it was stopped"),
+        };
         let ended = ended.with_context(|| format!("it cannot run as {}", self.core.name))?;
         // It has said itself what was wrong.
         Ok(if ended.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -152,13 +188,15 @@ pub(crate) async fn restore_keys(
 ) -> anyhow::Result<()> {
     let whole = check(file, Kind::Keys, passphrase).await?;
     out::progress_done();
-    put_keys(loaded, &whole).await
+    put_keys(&loaded.keyholder_home()?, &whole.files).await
 }
 
 /// Puts a keyholder's files in their places, where the root key's passphrase opens them.
-pub(super) async fn put_keys(loaded: &Loaded, keys: &Whole) -> anyhow::Result<()> {
-    let home = loaded.keyholder_home()?;
-    vault::put_key_files(&home, &keys.files).await.context(
+pub(crate) async fn put_keys(
+    home: &vault::Home,
+    files: &[(String, Vec<u8>)],
+) -> anyhow::Result<()> {
+    vault::put_key_files(home, files).await.context(
         "the root key's passphrase is not of the backup: it is the one that the installation had \
          (root.passphrase_file)",
     )
@@ -172,5 +210,5 @@ fn make(folder: &Path, user: &User, mode: u32) -> anyhow::Result<()> {
     let shown = folder.display();
     let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(folder);
     made.with_context(|| format!("{shown} cannot be made"))?;
-    users::give(folder, user)
+    users::give_alone(folder, user)
 }

@@ -12,9 +12,10 @@ use serde_json::json;
 use spine::{Sealer as _, Subject};
 
 use super::apart::Inside;
+use super::places;
 use super::restore::{Outcome, Wanted, restore};
 use super::{DrillDone, tell};
-use crate::command::serve::Served;
+use crate::command::serve::{Served, told_to_stop};
 use crate::config::{Config, Loaded, Mode};
 use crate::demo::client::{Actor, Way};
 use crate::house::House;
@@ -84,10 +85,14 @@ pub(crate) async fn hold(
     anyhow::ensure!(wanted.keys.is_some(), "a drill needs the backup of the keys too: --keys");
     let data = loaded.places().data;
     let parent = if data.is_dir() { data } else { loaded.base.clone() };
-    let place = tempfile::Builder::new().prefix("drill-").tempdir_in(&parent);
+    places::sweep(&parent);
+    let place = tempfile::Builder::new().prefix(&places::name()).tempdir_in(&parent);
     let place = place.with_context(|| format!("no room for a drill in {}", parent.display()))?;
     let drilled = drill(scratch(&loaded, place.path()), wanted, samples);
-    let reported = report(loaded, drilled).await;
+    let reported = tokio::select! {
+        reported = report(loaded, drilled) => reported,
+        () = told_to_stop() => Err(anyhow::anyhow!("it was stopped")),
+    };
     place.close().context("the drill's place could not be deleted")?;
     reported
 }
@@ -106,7 +111,7 @@ async fn report(
         }
         Err(error) => {
             tell_house(loaded, None, began).await;
-            Err(error.context("the drill failed: this backup would not have saved you"))
+            Err(error.context("the drill failed: until one holds, do not trust this backup"))
         }
     }
 }
@@ -115,26 +120,34 @@ fn since(began: Timestamp) -> u64 {
     u64::try_from(SystemClock.now().since(began).as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The configuration, with everything that reaches outside turned inwards: files, listeners, mails,
-/// witnesses.
+/// A configuration for the place, of defaults and what the restored house needs to be looked at: nothing
+/// of it reaches outside.
 fn scratch(loaded: &Loaded, place: &Path) -> Loaded {
-    let mut config: Config = loaded.config.clone();
-    config.mode = Mode::Test;
+    let from: Config = loaded.config.clone();
+    let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut config = Config {
+        mode: Mode::Test,
+        shop: from.shop,
+        root: from.root,
+        log: from.log,
+        bounds: from.bounds,
+        identity: from.identity,
+        access: from.access,
+        watch: from.watch,
+        header_key: from.header_key,
+        upstream_tls: from.upstream_tls,
+        own: from.own,
+        upstream: from.upstream,
+        limit: from.limit,
+        route: from.route,
+        ..Config::default()
+    };
+    config.data.node = from.data.node;
     config.data.dir = place.join("data");
     config.data.keys_dir = Some(place.join("keys"));
-    config.data.database_url = None;
-    config.data.keys_database_url = None;
-    config.backup.erased_file = None;
-    (config.keyholder.socket, config.keyholder.dir) = (None, None);
-    config.processes.separate = false;
-    let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     (config.listen.public, config.listen.console) = (local, local);
-    (config.listen.plain, config.listen.drain_ms) = (false, 1_000);
-    config.tls = crate::config::TlsConfig::default();
+    config.listen.drain_ms = 1_000;
     config.identity.mail.to = MailRoad::Outbox;
-    config.witness.clear();
-    config.audit.witness_quorum = None;
-    config.proxies.proxy_protocol.clear();
     Loaded { config, base: loaded.base.clone() }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -35,12 +35,9 @@ impl Beside {
         let path = name_in(to, manifest.kind, manifest.taken_at());
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".new");
-        let beside = Self { beside: path.with_file_name(name), path, is_whole: false };
-        let mut options = File::options();
-        // What an earlier try left is overwritten.
-        let opened =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&beside.beside);
-        let file = opened.with_context(|| format!("{} cannot be made", beside.beside.display()))?;
+        let beside = path.with_file_name(name);
+        let file = take(&beside)?;
+        let beside = Self { beside, path, is_whole: false };
         let sealed = SealedWriter::begin(BufWriter::new(file), passphrase, entropy)?;
         let archive = ArchiveWriter::begin(sealed, &serde_json::to_vec(manifest)?)?;
         Ok((beside, archive))
@@ -73,6 +70,21 @@ impl Drop for Beside {
             let _ = std::fs::remove_file(&self.beside);
         }
     }
+}
+
+/// Opens the file that a backup grows in, for one writer at a time; what an earlier try left in it goes.
+fn take(beside: &Path) -> anyhow::Result<File> {
+    let shown = beside.display();
+    let opened = File::options().write(true).create(true).truncate(false).mode(0o600).open(beside);
+    let file = opened.with_context(|| format!("{shown} cannot be made"))?;
+    let is_ours = file.try_lock().is_ok()
+        // It may have been put in its place since it was opened.
+        && std::fs::metadata(beside).is_ok_and(|there| {
+            file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()))
+        });
+    anyhow::ensure!(is_ours, "another backup is being written to {shown}: try again after it");
+    file.set_len(0)?;
+    Ok(file)
 }
 
 /// The file itself, or in a folder `stagedoor-data-20261124T020000Z.backup`.

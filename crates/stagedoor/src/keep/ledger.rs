@@ -3,7 +3,7 @@
 //! only the restored keys can hold against the restored accounts.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,10 @@ impl Ledger {
         let mut options = std::fs::File::options();
         let opened = options.append(true).create(true).mode(0o600).open(&self.file);
         let written = opened.and_then(|mut file| {
+            // Behind what an earlier write left of a line, ours begins anew.
+            if !ends_a_line(&self.file)? {
+                file.write_all(b"\n")?;
+            }
             file.write_all(lines.as_bytes())?;
             file.sync_data()
         });
@@ -73,6 +77,21 @@ impl Consumer for Ledger {
     }
 }
 
+/// Whether a file is empty or ends with a whole line.
+fn ends_a_line(file: &Path) -> std::io::Result<bool> {
+    let mut file = std::fs::File::open(file)?;
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(true);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+/// Hex digits of a pseudonym.
+const PSEUDONYM_LEN: usize = 32;
+
 /// What stands for a person in the list.
 fn pseudonym(vault: &Vault, id: AccountId) -> String {
     let bytes = [b"erased person ".as_slice(), id.as_bytes()].concat();
@@ -84,7 +103,7 @@ fn pseudonym(vault: &Vault, id: AccountId) -> String {
 pub(crate) struct Erased(BTreeSet<String>);
 
 impl Erased {
-    /// Reads lists. One that an interrupted write cut in its last line is good but for that line.
+    /// Reads lists. Where a write was cut, what it left of a line is passed over: it was written again.
     pub(crate) fn read(files: &[PathBuf]) -> anyhow::Result<Self> {
         let mut all = BTreeSet::new();
         for file in files {
@@ -94,10 +113,11 @@ impl Erased {
             let text = std::fs::read_to_string(file).with_context(name)?;
             for line in text.lines() {
                 let word = line.split(' ').next().unwrap_or_default();
-                if word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                    all.insert(word.to_owned());
-                } else if text.ends_with('\n') || !text.ends_with(line) {
-                    anyhow::bail!("{} has a line that is none of ours: {line:?}", name());
+                let is_ours = word.bytes().all(|byte| byte.is_ascii_hexdigit());
+                anyhow::ensure!(is_ours, "{} has a line that is none of ours: {line:?}", name());
+                // One that was cut may have another behind it.
+                if let Some(whole) = word.len().checked_sub(PSEUDONYM_LEN) {
+                    all.insert(word.get(whole..).unwrap_or_default().to_owned());
                 }
             }
         }
@@ -141,7 +161,13 @@ mod tests {
         let file = dir.path().join("erased");
         let whole = format!("{:032x} 2026-11-24T02:00:00.000000Z\n", 7);
         std::fs::write(&file, format!("{whole}{whole}00ab")).unwrap();
-        assert_eq!(Erased::read(std::slice::from_ref(&file)).unwrap().len(), 1);
+        let read = |file: &PathBuf| Erased::read(std::slice::from_ref(file)).unwrap();
+        assert_eq!(read(&file).len(), 1);
+        let other = format!("{:032x} 2026-11-24T03:00:00.000000Z\n", 8);
+        for torn in ["00ab\n", "00ab", ""] {
+            std::fs::write(&file, format!("{whole}{torn}{other}{whole}")).unwrap();
+            assert_eq!(read(&file).len(), 2, "{torn:?}");
+        }
         std::fs::write(&file, format!("what is this\n{whole}")).unwrap();
         assert!(Erased::read(&[file]).is_err());
         assert!(Erased::read(&[dir.path().join("none")]).is_err());

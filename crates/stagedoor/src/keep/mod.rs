@@ -13,6 +13,7 @@ pub(crate) mod finish;
 pub(crate) mod ledger;
 mod manifest;
 pub(crate) mod moving;
+pub(crate) mod places;
 pub(crate) mod restore;
 #[cfg(test)]
 mod tests;

@@ -193,7 +193,7 @@ async fn restore_keys(loaded: &Loaded, keys: &Whole, wanted: &Wanted) -> anyhow:
         return Ok(());
     }
     if loaded.config.keyholder.socket.is_none() {
-        put_keys(loaded, keys).await?;
+        put_keys(&loaded.keyholder_home()?, &keys.files).await?;
     }
     let name = vault::keyholder_name(&loaded.vault_config(&Nature::default())?).await;
     let name = name.context(

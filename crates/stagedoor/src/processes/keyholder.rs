@@ -5,8 +5,11 @@
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::net::UnixStream;
+use tokio::time::Instant;
 use vault::{Door, Home, Keyholder};
 
 use super::child::{Supervisor, runtime};
@@ -16,11 +19,16 @@ use super::syscalls::Calls;
 use crate::command::serve::{start_log, told_to_stop};
 use crate::config::{Loaded, load_for_keyholder};
 use crate::house::Nature;
+use crate::keep::apart::put_keys;
 use crate::out;
+
+/// How long another keyholder at the socket is waited for, and how often it is looked.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Answers until it is told to stop, as a program of its own.
 pub(crate) fn run(file: &Path) -> ExitCode {
-    match load_for_keyholder(file).and_then(|loaded| begin(&loaded)?.alone(&loaded)) {
+    match load_for_keyholder(file).and_then(|loaded| begin(&loaded, Vec::new())?.alone(&loaded)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             out::failed(&error);
@@ -31,9 +39,9 @@ pub(crate) fn run(file: &Path) -> ExitCode {
 
 /// Answers until the supervisor says so, or is gone.
 pub(super) fn under(settings: KeyholderSettings, supervisor: Supervisor) -> anyhow::Result<()> {
-    let KeyholderSettings { config, base } = settings;
+    let KeyholderSettings { config, base, files } = settings;
     let loaded = Loaded { config, base };
-    begin(&loaded)?.under(&loaded, supervisor)
+    begin(&loaded, files)?.under(&loaded, supervisor)
 }
 
 /// The socket that core asks at.
@@ -46,24 +54,49 @@ struct Begun {
     home: Home,
     door: Door,
     nature: Nature,
+    /// Of a backup of keys, to be put in their places.
+    files: Vec<(String, Vec<u8>)>,
     off: Vec<String>,
 }
 
-fn begin(loaded: &Loaded) -> anyhow::Result<Begun> {
+fn begin(loaded: &Loaded, files: Vec<(String, Vec<u8>)>) -> anyhow::Result<Begun> {
     let nature = Nature::default();
     let door = loaded.keyholder_door(nature.clock.clone())?;
     let home = loaded.keyholder_home()?;
     let folder = door.socket.parent().context("keyholder.socket is no path of a file")?;
     // Its place is made while places can be made.
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(folder);
-    made.with_context(|| format!("{} cannot be made", folder.display()))?;
+    make(folder, 0o750)?;
+    if !files.is_empty() {
+        make(&home.folder, 0o700)?;
+    }
     let off = sandbox::enter(&Needs {
         reads: Vec::new(),
         writes: vec![loaded.keyholder_dir(), folder.to_owned()],
         closed_ports: None,
         calls: Calls::Keyholder,
     })?;
-    Ok(Begun { home, door, nature, off })
+    Ok(Begun { home, door, nature, files, off })
+}
+
+fn make(folder: &Path, mode: u32) -> anyhow::Result<()> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(folder);
+    made.with_context(|| format!("{} cannot be made", folder.display()))
+}
+
+/// Waits a moment for a keyholder of a command of root's to end.
+async fn free(socket: &Path) -> anyhow::Result<()> {
+    let began = Instant::now();
+    while UnixStream::connect(socket).await.is_ok() {
+        if began.elapsed() >= PATIENCE {
+            anyhow::bail!(
+                "another keyholder answers at {}: a command of root's that still runs, or another \
+                 program",
+                socket.display()
+            );
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 impl Begun {
@@ -101,7 +134,11 @@ impl Begun {
         ready: impl FnOnce(),
         stop: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        let Self { home, door, nature, .. } = self;
+        let Self { home, door, nature, files, .. } = self;
+        if !files.is_empty() {
+            put_keys(&home, &files).await?;
+        }
+        free(&door.socket).await?;
         let keyholder = Keyholder::open(&home, nature.entropy).await;
         // The passphrase has done its work.
         drop(home);

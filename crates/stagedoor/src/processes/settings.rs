@@ -64,11 +64,13 @@ pub(super) struct KeyholderSettings {
     /// The sections that it needs, and defaults.
     pub config: Config,
     pub base: PathBuf,
+    /// Files of a backup of keys, to be put in their places first.
+    pub files: Vec<(String, Vec<u8>)>,
 }
 
 impl KeyholderSettings {
     /// Of this configuration what a keyholder needs, for a core of this user.
-    pub(super) fn of(loaded: &Loaded, core: u32) -> Self {
+    pub(super) fn of(loaded: &Loaded, core: u32, files: Vec<(String, Vec<u8>)>) -> Self {
         let Config { log, root, mut keyholder, data, .. } = loaded.config.clone();
         if keyholder.core_user.is_empty() {
             keyholder.core_user = core.to_string();
@@ -76,7 +78,7 @@ impl KeyholderSettings {
         keyholder.dir = Some(loaded.keyholder_dir());
         let data = DataConfig { dir: data.dir, ..DataConfig::default() };
         let config = Config { log, root, keyholder, data, ..Config::default() };
-        Self { config, base: loaded.base.clone() }
+        Self { config, base: loaded.base.clone(), files }
     }
 }
 

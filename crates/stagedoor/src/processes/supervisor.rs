@@ -284,7 +284,7 @@ impl Supervisor {
         let Some(keyholder) = &mut self.keyholder else { return Ok(()) };
         let own = rustix::process::geteuid().as_raw();
         let core = self.core.user.as_ref().map_or(own, |user| user.uid);
-        keyholder.start_keyholder(&self.loaded, core).await
+        keyholder.start_keyholder(&self.loaded, core, Vec::new()).await
     }
 
     async fn renew(&mut self) -> anyhow::Result<()> {
@@ -322,10 +322,16 @@ impl Supervisor {
 pub(crate) struct TempKeyholder(Post);
 
 impl TempKeyholder {
-    /// Starts it as its user, and waits until it answers core's.
-    pub(crate) async fn start(loaded: &Loaded, core: &User, keys: &User) -> anyhow::Result<Self> {
+    /// Starts it as its user, and waits until it answers core's. It puts these files of a backup in
+    /// their places itself: root does not write where another user can.
+    pub(crate) async fn start(
+        loaded: &Loaded,
+        core: &User,
+        keys: &User,
+        files: Vec<(String, Vec<u8>)>,
+    ) -> anyhow::Result<Self> {
         let mut post = Post::new(Kind::Keyholder, Some(keys.clone()));
-        post.start_keyholder(loaded, core.uid).await?;
+        post.start_keyholder(loaded, core.uid, files).await?;
         let off = post.opened().await.context("the keyholder does not open")?;
         for promise in off {
             tracing::warn!("promise off: {promise}");
@@ -391,14 +397,19 @@ impl Post {
     }
 
     /// Starts the keyholder, for a core of this user id.
-    async fn start_keyholder(&mut self, loaded: &Loaded, core: u32) -> anyhow::Result<()> {
-        let settings = KeyholderSettings::of(loaded, core);
+    async fn start_keyholder(
+        &mut self,
+        loaded: &Loaded,
+        core: u32,
+        files: Vec<(String, Vec<u8>)>,
+    ) -> anyhow::Result<()> {
+        let settings = KeyholderSettings::of(loaded, core, files);
         let socket = keyholder::socket(loaded);
         let folder = socket.as_deref().and_then(Path::parent).filter(|folder| !folder.exists());
         if let Some(folder) = folder {
             std::fs::DirBuilder::new().mode(0o750).create(folder)?;
             if let Some(user) = &self.user {
-                std::os::unix::fs::chown(folder, Some(user.uid), Some(user.gid))?;
+                users::give_alone(folder, user)?;
             }
         }
         self.start(Told::Keyholder(Box::new(settings)), vec![], loaded).await

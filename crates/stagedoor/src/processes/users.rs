@@ -1,6 +1,6 @@
 //! Whom the processes run as.
 
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -98,17 +98,28 @@ pub(crate) fn as_core(config: &Config) -> anyhow::Result<Option<Command>> {
     Ok(Some(command))
 }
 
-/// Gives a file, or a folder with all that is in it, to a user.
+/// Gives a file, or a folder with all that is in it, to a user. No link is followed.
 pub(crate) fn give(path: &Path, user: &User) -> anyhow::Result<()> {
-    // A link is not followed: there are none of ours.
     if path.is_dir() && !path.is_symlink() {
-        for entry in std::fs::read_dir(path)?.take(FILES_MAX) {
+        for (count, entry) in std::fs::read_dir(path)?.enumerate() {
+            anyhow::ensure!(count < FILES_MAX, "{} holds too many files", path.display());
             give(&entry?.path(), user)?;
         }
     }
-    let shown = path.display();
-    chown(path, Some(user.uid), Some(user.gid))
-        .with_context(|| format!("{shown} cannot be given to {}", user.name))
+    give_alone(path, user)
+}
+
+/// Gives a file, a folder without what is in it, or a link itself to a user.
+pub(crate) fn give_alone(path: &Path, user: &User) -> anyhow::Result<()> {
+    lchown(path, Some(user.uid), Some(user.gid))
+        .with_context(|| format!("{} cannot be given to {}", path.display(), user.name))
+}
+
+/// Whether a user can read a file, as the host decides.
+pub(crate) fn can_read(path: &Path, user: &User) -> bool {
+    let mut command = Command::new("test");
+    command.arg("-r").arg(path).uid(user.uid).gid(user.gid);
+    command.status().is_ok_and(|status| status.success())
 }
 
 #[cfg(test)]

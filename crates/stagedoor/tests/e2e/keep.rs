@@ -453,8 +453,67 @@ fn a_drill_says_whether_a_backup_would_save_the_house() {
     let middle = held.len() / 2;
     held[middle] ^= 1;
     std::fs::write(&data, held).unwrap();
-    refused(shop.path(), &drill, "would not have saved you");
+    refused(shop.path(), &drill, "do not trust this backup");
     events(&shop);
+}
+
+/// Everything by which a house speaks to others is set: a drill uses none of it.
+#[test]
+fn a_drill_reaches_nothing_outside_and_leaves_nothing_where_it_is_stopped() {
+    let shop = Shop::init();
+    lived_in(&shop);
+    let depot = Depot::new(&shop);
+    let redis = crate::nodes::Redis::start();
+    let sink = depot.dir.path().join("events.jsonl");
+    let outside = format!(
+        "\n[redis]\nurl = \"redis://{}\"\n\n[observe]\nlisten = \"127.0.0.1:39464\"\n\n[[siem]]\n\
+         name = \"file\"\nto = \"file\"\nfile = {:?}\n",
+        redis.place(),
+        sink.display().to_string()
+    );
+    let text = std::fs::read_to_string(shop.config()).unwrap();
+    let text = text.replace("\n[observe]\n", "\n").replace("\n[redis]\n", "\n");
+    std::fs::write(shop.config(), text + &outside).unwrap();
+    let serving = shop.serve();
+    depot.take(&shop);
+    let (data, keys) = (depot.data(), depot.keys());
+    let drill = ["restore", "drill", &data, "--keys", &keys, "--none-erased"];
+    let began = Instant::now();
+    let told = || std::fs::read_to_string(&sink).unwrap_or_default();
+    while !told().contains("backup") {
+        assert!(began.elapsed() < Duration::from_secs(20), "{}", told());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let before = told();
+    assert_eq!(answer(shop.path(), &drill)["holds"], true);
+    std::thread::sleep(Duration::from_secs(2));
+    let later = told()[before.len()..].to_owned();
+    for of_the_drill in ["keep.restored", "reopened", "ended"] {
+        assert!(!later.contains(of_the_drill), "{of_the_drill}: {later}");
+    }
+    assert!(!shop.log().contains("a node is heard"), "{}", shop.log());
+    let left = || {
+        let entries = std::fs::read_dir(shop.path().join("var")).unwrap().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.contains("drill")).collect::<Vec<_>>()
+    };
+    // Stopped in the midst, it takes its place along; killed, the next one does.
+    for signal in ["-INT", "-TERM", "-KILL"] {
+        let mut child = stagedoor(shop.path()).args(drill).stderr(Stdio::null()).spawn().unwrap();
+        while left().is_empty() {
+            assert!(child.try_wait().unwrap().is_none(), "it was too fast to be stopped");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let id = child.id().to_string();
+        assert!(std::process::Command::new("kill").args([signal, &id]).status().unwrap().success());
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(left().len(), usize::from(signal == "-KILL"), "{signal}: {:?}", left());
+    }
+    let found = words(&run(shop.path(), &["doctor"]));
+    assert!(found.contains("a drill that was killed left data and keys"), "{found}");
+    answer(shop.path(), &drill);
+    assert!(left().is_empty());
+    assert_eq!(serving.stop(), Some(0));
 }
 
 #[test]

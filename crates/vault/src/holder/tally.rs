@@ -44,21 +44,31 @@ pub struct Minute {
     pub line: String,
 }
 
+/// What each caller asked, by kind. By user id; `others` are too many to name.
+type Callers = BTreeMap<String, BTreeMap<String, u64>>;
+
 /// A line of the file.
 #[derive(Serialize)]
 struct Line<'a> {
     at: String,
     minute: i64,
-    /// By user id; `others` are too many to name.
-    callers: &'a BTreeMap<String, BTreeMap<String, u64>>,
+    callers: &'a Callers,
     /// The digest of the line before; empty where there is none.
     before: &'a str,
 }
 
 /// Only what is read again.
 #[derive(Deserialize)]
-struct LastLine {
+struct OldLine {
     minute: i64,
+    callers: Callers,
+}
+
+impl OldLine {
+    fn read(line: &str) -> Option<Minute> {
+        let Self { minute, callers } = serde_json::from_str(line).ok()?;
+        Some(sum(minute, &callers, digest_of(line)))
+    }
 }
 
 /// The running counts, and the file.
@@ -66,7 +76,7 @@ struct LastLine {
 pub(crate) struct Tally {
     file: PathBuf,
     minute: i64,
-    callers: BTreeMap<String, BTreeMap<String, u64>>,
+    callers: Callers,
     before: String,
     told: VecDeque<Minute>,
 }
@@ -103,17 +113,18 @@ impl Refused {
 }
 
 impl Tally {
-    /// Goes on where the file ends.
+    /// Goes on where the file ends: the last minutes in it may not have been told to core yet.
     pub(crate) fn open(file: &Path, now: Timestamp) -> Result<Self, Error> {
-        let last = last_line(file)?;
+        let lines = last_lines(file)?;
         let minute = minute_of(now);
-        let known = last.as_deref().and_then(|line| serde_json::from_str::<LastLine>(line).ok());
+        let told: VecDeque<Minute> = lines.iter().filter_map(|line| OldLine::read(line)).collect();
+        let known = told.back().map(|last| last.minute);
         Ok(Self {
             file: file.to_owned(),
-            minute: known.map_or(minute, |known| minute.max(known.minute.saturating_add(1))),
+            minute: known.map_or(minute, |known| minute.max(known.saturating_add(1))),
             callers: BTreeMap::new(),
-            before: last.map(|line| digest_of(&line)).unwrap_or_default(),
-            told: VecDeque::new(),
+            before: lines.last().map(|line| digest_of(line)).unwrap_or_default(),
+            told,
         })
     }
 
@@ -178,7 +189,7 @@ impl Tally {
                 .map_err(|_| Error::Primitive("a line of counts"))?;
             append(&self.file, &line)?;
             self.before = digest_of(&line);
-            let written = self.sum(self.before.clone());
+            let written = sum(self.minute, &self.callers, self.before.clone());
             if self.told.len() >= MINUTES_MAX {
                 self.told.pop_front();
             }
@@ -189,19 +200,6 @@ impl Tally {
         Ok(())
     }
 
-    fn sum(&self, line: String) -> Minute {
-        let mut sum = Minute { minute: self.minute, line, ..Minute::default() };
-        for (kind, many) in self.callers.values().flatten() {
-            *sum.kinds.entry(kind.clone()).or_default() += many;
-            if kind == "subjects" {
-                sum.opened += many;
-            } else if kind.starts_with("refused") {
-                sum.refused += many;
-            }
-        }
-        sum
-    }
-
     /// The minutes after this one that are written.
     pub(crate) fn after(&self, minute: i64) -> Vec<Minute> {
         // So many that the answer has room in a frame.
@@ -209,6 +207,21 @@ impl Tally {
         let later = self.told.iter().filter(|told| told.minute > minute);
         later.take(SHOWN_MAX).cloned().collect()
     }
+}
+
+/// What all callers of a minute asked.
+fn sum(minute: i64, callers: &Callers, line: String) -> Minute {
+    let mut sum = Minute { minute, line, ..Minute::default() };
+    for (kind, many) in callers.values().flatten() {
+        let count = sum.kinds.entry(kind.clone()).or_default();
+        *count = count.saturating_add(*many);
+        if kind == "subjects" {
+            sum.opened = sum.opened.saturating_add(*many);
+        } else if kind.starts_with("refused") {
+            sum.refused = sum.refused.saturating_add(*many);
+        }
+    }
+    sum
 }
 
 fn minute_of(now: Timestamp) -> i64 {
@@ -224,23 +237,38 @@ fn append(file: &Path, line: &str) -> Result<(), Error> {
     let mut options = fs::OpenOptions::new();
     let opened = options.create(true).append(true).mode(0o600).open(file);
     let mut opened = opened.map_err(failed("write", file))?;
-    opened.write_all(format!("{line}\n").as_bytes()).map_err(failed("write", file))?;
-    opened.sync_data().map_err(failed("write", file))
+    let length = opened.metadata().map_err(failed("write", file))?.len();
+    let written =
+        opened.write_all(format!("{line}\n").as_bytes()).and_then(|()| opened.sync_data());
+    if written.is_err() {
+        // A part of a line would stand in the chain's way.
+        opened.set_len(length).map_err(failed("write", file))?;
+    }
+    written.map_err(failed("write", file))
 }
 
-fn last_line(file: &Path) -> Result<Option<String>, Error> {
-    let mut opened = match fs::File::open(file) {
+/// The whole lines at the file's end. What a crash left of one behind them is cut off.
+fn last_lines(file: &Path) -> Result<Vec<String>, Error> {
+    let mut opened = match fs::File::options().read(true).write(true).open(file) {
         Ok(opened) => opened,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failed("read", file)(error)),
     };
     let length = opened.seek(SeekFrom::End(0)).map_err(failed("read", file))?;
     let from = length.saturating_sub(TAIL);
     opened.seek(SeekFrom::Start(from)).map_err(failed("read", file))?;
     let mut bytes = Vec::new();
-    opened.take(TAIL).read_to_end(&mut bytes).map_err(failed("read", file))?;
+    (&opened).take(TAIL).read_to_end(&mut bytes).map_err(failed("read", file))?;
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    if whole < bytes.len() {
+        let kept = from.saturating_add(u64::try_from(whole).unwrap_or(0));
+        opened.set_len(kept).map_err(failed("write", file))?;
+        bytes.truncate(whole);
+    }
     let text = String::from_utf8_lossy(&bytes);
-    Ok(text.lines().rfind(|line| !line.is_empty()).map(str::to_owned))
+    // The first may have begun before.
+    let cut = usize::from(from > 0);
+    Ok(text.lines().skip(cut).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -287,7 +315,14 @@ mod tests {
         again.finish(at(0)).unwrap();
         let third = fs::read_to_string(&file).unwrap().lines().last().unwrap().to_owned();
         assert_eq!(before(&third), told[1].line);
-        assert_eq!(again.after(0)[0].minute, 13);
+        assert_eq!(again.after(12)[0].minute, 13);
+        // and tells again what may not have been heard
+        assert_eq!(again.after(0)[..2], told);
+        // What a crash left of a line goes.
+        let whole = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("{whole}{{\"at\":")).unwrap();
+        let after = Tally::open(&file, at(0)).unwrap();
+        assert_eq!((after.before, fs::read_to_string(&file).unwrap()), (digest_of(&third), whole));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! `init --separate`: the new house's folders go to the users of its processes, and the configuration
 //! names them. The root key moves out of core's folders, to the keyholder's.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -23,8 +23,14 @@ pub(super) struct Users {
 
 impl Users {
     /// Those that the Debian package makes.
-    pub(super) fn find() -> anyhow::Result<Self> {
+    pub(super) fn find(dir: &Path) -> anyhow::Result<Self> {
         anyhow::ensure!(users::is_root(), "--separate gives files to other users: run it as root");
+        let holder = holder(dir);
+        anyhow::ensure!(
+            !holder.exists(),
+            "{} stands already: nothing was changed",
+            holder.display()
+        );
         let find = |process| users::find(&format!("stagedoor-{process}"));
         Ok(Self { edge: find("edge")?, core: find("core")?, keys: find("keys")? })
     }
@@ -34,7 +40,7 @@ impl Users {
         let loaded = load(file)?;
         // The supervisor reads it, and may not write into core's folder.
         certificates(&loaded.config, &loaded.base)?;
-        let holder = dir.with_file_name("keyholder");
+        let holder = holder(dir);
         let mut builder = std::fs::DirBuilder::new();
         builder.mode(0o700).create(&holder).with_context(|| holder.display().to_string())?;
         let keys = loaded.places().keys;
@@ -43,7 +49,7 @@ impl Users {
             let name = entry.file_name();
             let is_root = name.to_string_lossy().starts_with("root.") || name == "keyholder";
             if is_root {
-                std::fs::rename(entry.path(), holder.join(name))?;
+                carry(&entry.path(), &holder.join(name))?;
             }
         }
         users::give(&holder, &self.keys)?;
@@ -54,6 +60,15 @@ impl Users {
         self.write(file, &holder)?;
         chown(file, Some(0), Some(self.core.gid))?;
         Ok(std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o640))?)
+    }
+
+    /// Takes away what `settle` made beside the data's folder, where it failed.
+    pub(super) fn unsettle(&self, dir: &Path) -> anyhow::Result<()> {
+        let holder = holder(dir);
+        if holder.exists() {
+            std::fs::remove_dir_all(holder)?;
+        }
+        Ok(())
     }
 
     fn write(&self, file: &Path, holder: &Path) -> anyhow::Result<()> {
@@ -71,4 +86,28 @@ impl Users {
         open.write_all(text.as_bytes())?;
         Ok(open.sync_all()?)
     }
+}
+
+/// The keyholder's folder, beside the data's.
+fn holder(dir: &Path) -> PathBuf {
+    dir.with_file_name("keyholder")
+}
+
+/// Moves a file, or a folder of files, also to another volume.
+fn carry(from: &Path, to: &Path) -> anyhow::Result<()> {
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => {}
+        moved => return Ok(moved?),
+    }
+    if !from.is_dir() {
+        std::fs::copy(from, to)?;
+        std::fs::File::open(to)?.sync_all()?;
+        return Ok(std::fs::remove_file(from)?);
+    }
+    std::fs::DirBuilder::new().mode(0o700).create(to)?;
+    for entry in std::fs::read_dir(from)?.take(FILES_MAX) {
+        let entry = entry?;
+        carry(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(std::fs::remove_dir(from)?)
 }
