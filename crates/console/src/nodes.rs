@@ -248,7 +248,7 @@ async fn show(
     Operator(caller, _): Operator<Staff>,
     page: Page,
 ) -> Result<Response, Problem> {
-    let (desk, now) = (Desk::of(&caller), caller.ctx.now);
+    let (desk, now) = (Desk::of(&caller), console.spine().house_time());
     let entries = console.spine().nodes().await?;
     let size = console.spine().standing().await?.size;
     let living: Vec<&NodeEntry> = entries.iter().filter(|entry| entry.lives(now)).collect();

@@ -47,7 +47,9 @@ impl Gcra {
     /// What GCRA says at `now_us` of a key whose TAT is `tat_us`: the new TAT, and the verdict.
     #[must_use]
     pub fn decide(&self, tat_us: i64, now_us: i64) -> (i64, Verdict) {
-        let base = tat_us.max(now_us);
+        // A clock that was set back must not hold a client up for as long.
+        let most = now_us.saturating_add(self.tolerance_us);
+        let base = tat_us.min(most).max(now_us);
         let next = base.saturating_add(self.increment_us);
         let ahead = next.saturating_sub(now_us);
         let allowed = ahead <= self.tolerance_us;
@@ -209,6 +211,20 @@ mod tests {
         told.add(&rule, Verdict { allowed: true, left: 50, reset_us: 29_500_000, wait_us: 0 });
         told.add(&rule, Verdict { allowed: true, left: 0, reset_us: 0, wait_us: 0 });
         assert_eq!(told.value().unwrap(), "\"l\";r=50;t=30, \"l\";r=0;t=0");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_holds_nobody_up() {
+        let gcra = Gcra::new(&limit(600, 60, 0));
+        let (hour, minute) = (3_600_000_000, 60_000_000);
+        let mut tat = 0;
+        for _ in 0..600 {
+            tat = gcra.decide(tat, hour).0;
+        }
+        // The hour was wrong, and is put right: the same as after a burst, and no more.
+        let (tat, verdict) = gcra.decide(tat, 0);
+        assert!(!verdict.allowed && verdict.wait_us <= 200_000, "{verdict:?}");
+        assert!(gcra.decide(tat, minute).1.allowed);
     }
 
     proptest! {

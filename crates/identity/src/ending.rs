@@ -18,8 +18,9 @@ use crate::session::{EndReason, store as session};
 /// How much longer than its own life a signed token may be taken for alive by a clock that is slow.
 const SKEW: Duration = Duration::from_secs(60);
 const PAGE_ROWS: i64 = 1_000;
-/// Pages that a cold node loads at most: half a million revocations within six minutes.
-const PAGES_MAX: usize = 500;
+/// Pages that a cold node loads at most: one more than the feed holds, so that one that does not get
+/// them all is told so by the feed's floor.
+const PAGES_MAX: usize = 501;
 
 struct Revocation {
     id: [u8; 16],

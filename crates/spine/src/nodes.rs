@@ -2,6 +2,7 @@
 //! is one node's: who comes second under a name that is in use is told so, and a program whose name
 //! was taken while it slept finds that out at its next word.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kernel::Timestamp;
@@ -36,6 +37,8 @@ sql! {
 
 /// How long a node may say nothing before it counts as gone.
 pub const SILENT_AFTER: Duration = Duration::from_secs(15);
+/// An answer of the database that took longer says nothing about its clock.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// How long the row of a node that is gone is kept.
 const KEEP: Duration = Duration::from_secs(86_400);
 
@@ -65,9 +68,9 @@ pub struct NodeEntry {
     pub schema_version: i64,
     /// A digest of the part of the configuration in which nodes should not differ.
     pub config: String,
-    /// Since when it serves, by its own clock.
+    /// Since when it serves, by the house's time.
     pub started_at: Timestamp,
-    /// Its last word, by its own clock.
+    /// Its last word, by the house's time.
     pub seen_at: Timestamp,
     /// What it says of its feed: a JSON document.
     pub report: String,
@@ -92,7 +95,7 @@ impl FromRow for NodeEntry {
 }
 
 impl NodeEntry {
-    /// Whether it has spoken lately.
+    /// Whether it has spoken lately, by the house's time ([`Spine::house_time`]).
     #[must_use]
     pub fn lives(&self, now: Timestamp) -> bool {
         now.since(self.seen_at) <= SILENT_AFTER
@@ -117,7 +120,7 @@ impl Spine {
     /// # Errors
     /// [`Error::Store`]; [`Error::File`] for the node's folder.
     pub async fn claim_node(&self, claim: &NodeClaim<'_>) -> Result<bool, Error> {
-        let now = self.0.clock.now();
+        let now = self.house_time();
         let place = *node::key(self, self.0.entropy.as_ref())?.verifier().public();
         let (gone, nonsense) = (now.minus(SILENT_AFTER), now.plus(SILENT_AFTER));
         let row = args![
@@ -143,7 +146,7 @@ impl Spine {
     /// [`Error::Store`].
     pub async fn report_node(&self, run: &str, report: &str) -> Result<bool, Error> {
         let mut upkeep = self.upkeep().await?;
-        let row = args![self.node(), run, self.0.clock.now(), report];
+        let row = args![self.node(), run, self.house_time(), report];
         let ours = !upkeep.rows(&REPORT, row).await?.is_empty();
         upkeep.commit().await?;
         Ok(ours)
@@ -165,7 +168,7 @@ impl Spine {
     /// [`Error::Store`].
     pub async fn retire_nodes(&self) -> Result<(), Error> {
         let mut upkeep = self.upkeep().await?;
-        upkeep.run(&RETIRE, args![self.0.clock.now().minus(KEEP)]).await?;
+        upkeep.run(&RETIRE, args![self.house_time().minus(KEEP)]).await?;
         upkeep.commit().await
     }
 
@@ -184,7 +187,7 @@ impl Spine {
     /// # Errors
     /// [`Error::Store`].
     pub async fn nodes(&self) -> Result<Vec<NodeEntry>, Error> {
-        self.read().await?.all(&NODES, args![self.0.clock.now()]).await
+        self.read().await?.all(&NODES, args![self.house_time()]).await
     }
 
     /// How much waits.
@@ -202,11 +205,28 @@ impl Spine {
         })
     }
 
-    /// The database server's clock; none where the database is a file and has none of its own.
+    /// Compares our clock with the database server's: how far ours is ahead, in microseconds. None where
+    /// the database is a file, or took too long for its answer to mean anything.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn server_time(&self) -> Result<Option<Timestamp>, Error> {
-        Ok(self.0.db.server_time().await?)
+    pub async fn compare_clock(&self) -> Result<Option<i64>, Error> {
+        let asked = self.0.clock.now();
+        let Some(server) = self.0.db.server_time().await? else { return Ok(None) };
+        let answered = self.0.clock.now();
+        if answered.since(asked) > ANSWER_MAX {
+            return Ok(None);
+        }
+        let ahead_us = asked.micros() / 2 + answered.micros() / 2 - server.micros();
+        self.0.ahead_us.store(ahead_us, Ordering::Relaxed);
+        Ok(Some(ahead_us))
+    }
+
+    /// The database server's time, by our clock and the last comparison: what nodes say to each other
+    /// in the database is judged by it, so that their own clocks may differ.
+    #[must_use]
+    pub fn house_time(&self) -> Timestamp {
+        let ahead_us = self.0.ahead_us.load(Ordering::Relaxed);
+        Timestamp::from_micros(self.0.clock.now().micros().saturating_sub(ahead_us))
     }
 }

@@ -186,13 +186,23 @@ impl Sequencer {
     pub(crate) async fn drain(&mut self) -> Result<(), Error> {
         loop {
             let waiting = self.spine.0.db.read().await?.rows(WAITING.text(), Vec::new()).await?;
-            if waiting.is_empty() && self.led.is_some() {
-                return Ok(());
+            if let (true, Some((epoch, size, _))) = (waiting.is_empty(), self.led) {
+                let head = self.spine.0.db.read().await?.rows(HEAD.text(), Vec::new()).await?;
+                let head = Head::from_row(head.first().ok_or(store::Error::Rows { found: 0 })?)?;
+                if (head.epoch, head.size()) == (epoch, size) {
+                    return Ok(());
+                }
+                // Another leads since, and has sequenced what waited.
+                self.led = None;
+                return self.follow().await;
             }
             match self.step().await {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
-                Err(Error::NotLeader) => return self.follow().await,
+                Err(Error::NotLeader) => {
+                    self.led = None;
+                    return self.follow().await;
+                }
                 Err(error) => {
                     self.led = None;
                     return Err(error);
@@ -268,7 +278,7 @@ impl Sequencer {
 
     /// Takes or keeps the lease, and makes sure that the tree continues what was seen (P4).
     async fn lead(&mut self, inner: &mut Transaction) -> Result<Head, Error> {
-        let now = self.spine.0.clock.now();
+        let now = self.spine.house_time();
         // No honest lease lasts longer than this: it was taken by a clock that has jumped.
         let nonsense = now.plus(LEASE * 2);
         let lease = args![self.spine.0.node.as_str(), now.plus(LEASE), now, nonsense];

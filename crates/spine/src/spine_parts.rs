@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use kernel::{Clock, Ctx, Entropy};
 use store::{Db, FromRow, ReadOnly, Reader, Row, Sql, Value};
@@ -49,6 +50,8 @@ pub(crate) struct Inner {
     pub size: watch::Sender<u64>,
     pub tasks: TaskTracker,
     pub meters: Meters,
+    /// Our clock ahead of the database server's, µs, as last compared.
+    pub ahead_us: AtomicI64,
 }
 
 /// The spine. Cheap to clone.
@@ -80,6 +83,7 @@ impl Spine {
             size: watch::Sender::new(0),
             tasks: TaskTracker::new(),
             meters: Meters::default(),
+            ahead_us: AtomicI64::new(0),
         }))
     }
 

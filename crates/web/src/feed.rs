@@ -339,11 +339,16 @@ impl Revocations {
     }
 
     /// Notes that an account's sessions ended.
-    pub fn end_account(&mut self, account: AccountId, before: Timestamp, until: Timestamp) {
+    pub fn end_account(
+        &mut self,
+        account: AccountId,
+        (before, until): (Timestamp, Timestamp),
+        now: Timestamp,
+    ) {
         let known = self.accounts.entry(account).or_insert((before, until));
         known.0 = known.0.max(before);
         known.1 = known.1.max(until);
-        self.bound(before);
+        self.bound(now);
     }
 
     /// Forgets what no unexpired token can need.
@@ -524,7 +529,7 @@ impl Snapshot {
                 self.revocations.end_session(*session, *until, now);
             }
             Delta::AccountSessionsEnded { account, before, until } => {
-                self.revocations.end_account(*account, *before, *until);
+                self.revocations.end_account(*account, (*before, *until), now);
             }
             Delta::ClientBlocked { net, until, reason } => {
                 self.blocks.add(*net, Block { until: *until, reason: reason.clone() });

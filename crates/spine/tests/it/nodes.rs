@@ -36,6 +36,23 @@ testkit::on_both! { &[];
         assert!(twin.nodes().await.unwrap().is_empty());
     }
 
+    async fn clocks_may_differ_where_the_database_has_its_own(world: &testkit::World) {
+        let first = world.another_node("a").await;
+        let Some(ahead_us) = first.compare_clock().await.unwrap() else {
+            assert_eq!(first.house_time(), world.now());
+            return;
+        };
+        let theirs = world.now().micros() - ahead_us;
+        assert!((first.house_time().micros() - theirs).abs() < 1_000_000);
+        assert!(first.claim_node(&claim("one")).await.unwrap());
+        // Another's clock is off by more than a node may be silent: it compares first, as each does.
+        world.advance(SILENT_AFTER * 2);
+        let twin = world.another_node_in("twin", "a").await;
+        twin.compare_clock().await.unwrap();
+        assert!(!twin.claim_node(&claim("two")).await.unwrap());
+        assert!(twin.nodes().await.unwrap()[0].lives(twin.house_time()));
+    }
+
     async fn the_leader_is_named_and_the_gone_are_forgotten(world: &testkit::World) {
         let node = world.another_node("a").await;
         node.claim_node(&claim("one")).await.unwrap();
@@ -51,7 +68,7 @@ testkit::on_both! { &[];
     }
 
     async fn the_servers_clock_is_asked_where_there_is_one(world: &testkit::World) {
-        let told = world.spine.server_time().await.unwrap();
+        let told = world.spine.db().server_time().await.unwrap();
         let is_server = world.database_url.starts_with("postgres");
         assert_eq!(told.is_some(), is_server);
         assert!(told.is_none_or(|now| now.seconds() > 1_700_000_000));

@@ -1,6 +1,7 @@
 //! `doctor`: what is wrong here, and how to mend it. Changes nothing.
 
 use std::borrow::Cow;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -273,10 +274,7 @@ fn look_at_modes(loaded: &Loaded) -> Finding {
     warning(WHAT, format!("others on this host can open them: chmod go= {}", open.join(" ")))
 }
 
-/// How long a keyholder is waited for: it is looked at, not started.
-const KEYHOLDER_WAIT_MS: u64 = 2_000;
-
-async fn look_inside(mut loaded: Loaded, findings: &mut Vec<Finding>) {
+async fn look_inside(loaded: Loaded, findings: &mut Vec<Finding>) {
     let db = match loaded.open_database().await {
         Ok(db) => db,
         Err(error) => return findings.push(fault("database", format!("{error:#}"))),
@@ -319,7 +317,12 @@ async fn look_inside(mut loaded: Loaded, findings: &mut Vec<Finding>) {
     }
     db.close().await;
     let data = loaded.places().data;
-    loaded.config.keyholder.wait_ms = loaded.config.keyholder.wait_ms.min(KEYHOLDER_WAIT_MS);
+    // It is looked at, not waited for.
+    let socket = processes::keyholder::socket(&loaded);
+    if let Some(socket) = socket.filter(|socket| UnixStream::connect(socket).is_err()) {
+        let mend = format!("no keyholder answers at {}: is the house served?", socket.display());
+        return findings.push(fault("vault", mend));
+    }
     let house = match House::open(loaded).await {
         Ok(house) => house,
         Err(error) => return findings.push(fault("vault", format!("{error:#}"))),

@@ -20,7 +20,8 @@ pub(crate) async fn run(house: &House, command: NodeCommand) -> anyhow::Result<(
 }
 
 async fn list(house: &House) -> anyhow::Result<()> {
-    let now = house.clock.now();
+    house.spine.compare_clock().await?;
+    let now = house.spine.house_time();
     let (nodes, queues) = (house.spine.nodes().await?, house.spine.queues().await?);
     let mut rows = Vec::new();
     for entry in &nodes {
@@ -58,7 +59,8 @@ const SKEW_MS: u64 = 5_000;
 
 /// What is to be mended about the nodes that serve now, one line each.
 pub(crate) async fn mends(house: &House) -> anyhow::Result<Vec<String>> {
-    let (now, config) = (house.clock.now(), house.config.digest()?);
+    house.spine.compare_clock().await?;
+    let (now, config) = (house.spine.house_time(), house.config.digest()?);
     let nodes = house.spine.nodes().await?;
     let living: Vec<&NodeEntry> = nodes.iter().filter(|entry| entry.lives(now)).collect();
     let mut mends = Vec::new();

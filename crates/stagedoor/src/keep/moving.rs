@@ -111,7 +111,8 @@ fn say(wanted: &Wanted, rows: u64) {
 /// Nobody may write here meanwhile.
 async fn check_quiet(house: &House) -> anyhow::Result<()> {
     anyhow::ensure!(house.node.take()?, "a program serves here: stop it first");
-    let now = house.clock.now();
+    house.spine.compare_clock().await?;
+    let now = house.spine.house_time();
     let (ours, nodes) = (&house.config.data.node, house.spine.nodes().await?);
     let other = nodes.iter().find(|entry| entry.node != *ours && entry.lives(now));
     if let Some(other) = other {

@@ -62,14 +62,14 @@ impl Follower {
     async fn round(&mut self, nodes: &Nodes) -> anyhow::Result<()> {
         let house = &nodes.house;
         let began = nodes.now();
-        let (heard, gap) = {
-            let peers = nodes.peers();
-            (peers.heard(), peers.has_gap())
+        let (heard, gap, unblocked) = {
+            let mut peers = nodes.peers();
+            (peers.heard(), peers.has_gap(), peers.take_unblocked())
         };
         let reading = house.hub.reading();
         // Also where the clock was set back: what was looked at by a wrong one does not count.
         let whole = began.since(self.whole_at) >= WHOLE_EVERY || began < self.read_at;
-        if gap || whole {
+        if gap || whole || unblocked {
             self.followed.forget();
         }
         let others = nodes.others().await?;

@@ -86,11 +86,12 @@ impl<'a> Talk<'a> {
                 biased;
                 () = stop.cancelled() => return self.leave(feed).await,
                 update = feed.next() => self.pass_on(update).await?,
+                // Before what is heard: a server that never stops to speak is silent, too.
+                _ = beats.tick() => self.beat().await?,
                 reply = self.connection.next() => {
                     let next = self.hear(reply?)?;
                     self.obey(next).await?;
                 }
-                _ = beats.tick() => self.beat().await?,
                 () = self.nodes.beat.notified() => self.beat().await?,
                 _ = looks.tick(), if look => {
                     look = false;

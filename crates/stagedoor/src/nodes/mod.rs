@@ -199,11 +199,7 @@ impl Nodes {
 
     /// Compares this machine's clock with the database server's.
     async fn measure_clock(&self) -> anyhow::Result<()> {
-        let asked = self.now();
-        let Some(server) = self.house.spine.server_time().await? else { return Ok(()) };
-        let answered = self.now();
-        let middle = asked.micros() / 2 + answered.micros() / 2;
-        let skew_us = middle - server.micros();
+        let Some(skew_us) = self.house.spine.compare_clock().await? else { return Ok(()) };
         self.house.clock.compared(skew_us);
         self.see(|seen| seen.skew_us = skew_us);
         self.house.clock_is_off.store(is_off(skew_us), Ordering::Relaxed);
@@ -212,7 +208,7 @@ impl Nodes {
 
     /// The names of the other nodes that live, as the database has them.
     async fn others(&self) -> anyhow::Result<BTreeSet<String>> {
-        let now = self.now();
+        let now = self.house.spine.house_time();
         let nodes = self.house.spine.nodes().await?;
         let others = nodes.into_iter().filter(|entry| entry.run != self.run && entry.lives(now));
         Ok(others.map(|entry| entry.node).collect())

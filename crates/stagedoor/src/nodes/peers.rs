@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use kernel::Timestamp;
 use vault::WireKey;
-use web::feed::{Accepted, Hub, Message, PublisherId};
+use web::feed::{Accepted, Delta, Hub, Message, PublisherId};
 
 use super::envelope::{Beat, Header, Keys, Refused, Said};
 
@@ -71,6 +71,9 @@ pub(super) struct Peers {
     /// Names of the nodes that may commit: all must be heard where the database is not.
     expected: BTreeSet<String>,
     refused: BTreeMap<Refused, u64>,
+    /// A block was lifted by word of another, which may have been kept back: the database says whether
+    /// it is lifted still.
+    unblocked: bool,
 }
 
 impl Peers {
@@ -88,6 +91,7 @@ impl Peers {
             others: HashMap::new(),
             expected: BTreeSet::new(),
             refused: BTreeMap::new(),
+            unblocked: false,
         })
     }
 
@@ -232,7 +236,11 @@ impl Peers {
         }
         if !peer.gap {
             match hub.accept(&message) {
-                Accepted::Folded | Accepted::Seen => return Next::default(),
+                Accepted::Folded => {
+                    self.unblocked |= matches!(message.delta, Some(Delta::ClientUnblocked { .. }));
+                    return Next::default();
+                }
+                Accepted::Seen => return Next::default(),
                 Accepted::Gap => peer.gap = true,
             }
         }
@@ -246,6 +254,11 @@ impl Peers {
     pub(super) fn heard(&self) -> HashMap<PublisherId, u64> {
         let proven = self.others.iter().filter(|(_, peer)| peer.echo_at.is_some());
         proven.map(|(publisher, peer)| (*publisher, peer.number)).collect()
+    }
+
+    /// Whether a block was lifted by word of another since this was last asked.
+    pub(super) const fn take_unblocked(&mut self) -> bool {
+        std::mem::replace(&mut self.unblocked, false)
     }
 
     /// Whether something was missed.

@@ -163,8 +163,9 @@ impl Answers {
             },
             Some(Call::Gauges) => match told::<Told>(request).await {
                 Some(told) => {
-                    self.doors.hear(told, self.clock.now());
-                    document(&())
+                    let now = self.clock.now();
+                    self.doors.hear(told, now);
+                    document(&now)
                 }
                 None => StatusCode::BAD_REQUEST.into_response(),
             },

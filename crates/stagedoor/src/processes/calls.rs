@@ -158,7 +158,7 @@ impl Core {
     }
 
     /// Tells how the doors stand.
-    pub(super) async fn gauges(&self, told: &Told) -> Result<(), Fault> {
+    pub(super) async fn gauges(&self, told: &Told) -> Result<kernel::Timestamp, Fault> {
         self.ask(&Call::Gauges, told).await
     }
 

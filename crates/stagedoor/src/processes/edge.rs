@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::edge::{Certificates, Listen};
-use kernel::SystemEntropy;
+use kernel::{Clock, SystemEntropy};
 use observe::traces::Exporter;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -65,12 +65,12 @@ async fn serve(
     let observations = Arc::new(Observations::new(settings.door.bounds.observations_max));
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let loaded = Arc::new(Notify::new());
-    let feed =
-        follow::feed(core.clone(), hub.clone(), Arc::clone(&clock) as _, Arc::clone(&loaded));
+    let feed = follow::feed(core.clone(), hub.clone(), Arc::clone(&loaded));
     tracker.spawn(stop.clone().run_until_cancelled_owned(feed));
     let seen = follow::observations(core.clone(), Arc::clone(&observations));
     tracker.spawn(stop.clone().run_until_cancelled_owned(seen));
     let certificates = certificates::open(&settings.certificates)?;
+    let told_by = Arc::clone(&clock) as Arc<dyn Clock>;
     let shared = Shared { certificates: certificates.clone(), clock, entropy, observations };
     let told = Obeys { dialer, certificates };
     // Nothing is answered from an empty table: connections wait at the listeners meanwhile.
@@ -89,7 +89,9 @@ async fn serve(
     let console = door::open_console(&settings.door, Listen::On(console), &shared, behind).await?;
     let spans = exporter.as_ref().map(Exporter::meters);
     let doors = vec![(SHOP, shop.watcher()), (CONSOLE, console.watcher())];
-    tracker.spawn(stop.clone().run_until_cancelled_owned(follow::tell_gauges(core, doors, spans)));
+    tracker.spawn(
+        stop.clone().run_until_cancelled_owned(follow::tell_gauges(core, told_by, doors, spans)),
+    );
     if let Some(exporter) = exporter {
         tracker.spawn(exporter.run(stop.clone()));
     }

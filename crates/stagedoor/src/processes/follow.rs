@@ -26,11 +26,11 @@ const TELL: Duration = Duration::from_secs(1);
 const TELL_MAX: usize = 10_000;
 
 /// Folds core's feed into the edge's own hub, for ever; `loaded` is told at the first snapshot.
-pub(super) async fn feed(core: Core, hub: Hub, clock: Arc<dyn Clock>, loaded: Arc<Notify>) {
+pub(super) async fn feed(core: Core, hub: Hub, loaded: Arc<Notify>) {
     loop {
         match core.feed().await {
             Ok(lines) => {
-                let why = fold(lines, &hub, clock.as_ref(), &loaded).await;
+                let why = fold(lines, &hub, &loaded).await;
                 tracing::warn!(why, "the feed broke off; it is taken up again");
             }
             Err(fault) => tracing::debug!(%fault, "no feed yet"),
@@ -40,7 +40,7 @@ pub(super) async fn feed(core: Core, hub: Hub, clock: Arc<dyn Clock>, loaded: Ar
 }
 
 /// Folds lines in until one is missing; why it ended.
-async fn fold(mut lines: Body, hub: &Hub, clock: &dyn Clock, loaded: &Notify) -> &'static str {
+async fn fold(mut lines: Body, hub: &Hub, loaded: &Notify) -> &'static str {
     let mut held = BytesMut::new();
     let silence = Duration::from_secs(STALE_AFTER_S);
     loop {
@@ -62,8 +62,6 @@ async fn fold(mut lines: Body, hub: &Hub, clock: &dyn Clock, loaded: &Notify) ->
                     loaded.notify_one();
                 }
                 Update::Delta(message) | Update::Heartbeat(message) => {
-                    // Core's clock is held against the database's, where there is a server.
-                    clock.compared(clock.now().micros().saturating_sub(message.at.micros()));
                     if hub.accept(&message) == Accepted::Gap {
                         return "a line is missing";
                     }
@@ -96,16 +94,23 @@ pub(super) async fn observations(core: Core, observations: Arc<Observations>) {
     }
 }
 
-/// Tells core how the doors stand, for ever.
+/// Tells core how the doors stand, for ever; core answers what time it is, which is held against the
+/// database's where there is a server.
 pub(super) async fn tell_gauges(
     core: Core,
+    clock: Arc<dyn Clock>,
     doors: Vec<(&'static str, Watcher)>,
     spans: Option<Arc<TraceMeters>>,
 ) {
     loop {
         let spans = spans.as_ref().map_or((0, 0), |spans| (spans.sent(), spans.dropped()));
-        if let Err(fault) = core.gauges(&gauges::Told::by(&doors, spans)).await {
-            tracing::debug!(%fault, "how the doors stand could not be told");
+        let asked = clock.now();
+        match core.gauges(&gauges::Told::by(&doors, spans)).await {
+            Ok(at) => {
+                let middle = asked.micros() / 2 + clock.now().micros() / 2;
+                clock.compared(middle.saturating_sub(at.micros()));
+            }
+            Err(fault) => tracing::debug!(%fault, "how the doors stand could not be told"),
         }
         tokio::time::sleep(gauges::TELL).await;
     }
@@ -162,7 +167,7 @@ mod tests {
         };
         let text = lines(&core, act, 3).await;
         let loaded = Notify::new();
-        assert_eq!(fold(body(&text), &edge, &SystemClock, &loaded).await, "core is gone");
+        assert_eq!(fold(body(&text), &edge, &loaded).await, "core is gone");
         assert!(edge.has(first) && edge.has(last));
         loaded.notified().await;
         // One more is published that this reader never sees.
@@ -178,7 +183,7 @@ mod tests {
         .await;
         let snapshot_end = text.iter().position(|byte| *byte == b'\n').unwrap();
         let text = text.split_off(snapshot_end + 1);
-        assert_eq!(fold(body(&text), &edge, &SystemClock, &loaded).await, "a line is missing");
+        assert_eq!(fold(body(&text), &edge, &loaded).await, "a line is missing");
         assert!(!edge.has(third));
     }
 }

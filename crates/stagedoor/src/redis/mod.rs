@@ -9,6 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bytes::{Buf as _, BytesMut};
 use http::Uri;
 use kernel::Secret;
 use rustls::pki_types::ServerName;
@@ -24,6 +25,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(1);
 const SEND_MAX: Duration = Duration::from_secs(1);
 /// What is read at once.
 const READ_BYTES: usize = 64 * 1024;
+/// The longest reply: one message, and a little around it.
+const REPLY_BYTES_MAX: usize = TEXT_BYTES_MAX + READ_BYTES;
 
 /// Where the server is, and who we are to it.
 pub(crate) struct Server {
@@ -91,7 +94,7 @@ impl Server {
             None => Box::new(stream),
             Some((connector, name)) => Box::new(connector.connect(name.clone(), stream).await?),
         };
-        let mut connection = Connection { stream, read: Vec::new() };
+        let mut connection = Connection { stream, read: BytesMut::new() };
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
         if let Some(password) = &self.password {
             let user = if self.user.is_empty() { "default" } else { &self.user };
@@ -130,7 +133,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 /// An open connection.
 pub(crate) struct Connection {
     stream: Box<dyn Duplex>,
-    read: Vec<u8>,
+    read: BytesMut,
 }
 
 impl Connection {
@@ -153,8 +156,12 @@ impl Connection {
     pub(crate) async fn next(&mut self) -> io::Result<Reply> {
         loop {
             if let Some((reply, length)) = reply::parse(&self.read)? {
-                self.read.drain(..length);
+                self.read.advance(length);
                 return Ok(reply);
+            }
+            // Each part is bounded, and so is the whole.
+            if self.read.len() > REPLY_BYTES_MAX {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a reply is too long"));
             }
             self.read.reserve(READ_BYTES);
             if self.stream.read_buf(&mut self.read).await? == 0 {
@@ -205,6 +212,27 @@ mod tests {
         command.args(["--tls-cert-file", "crt", "--tls-key-file", "key", "--save", ""]);
         command.args(["--tls-ca-cert-file", "crt", "--tls-auth-clients", "no"]);
         command.args(["--requirepass", "p@ss"]).spawn().ok()
+    }
+
+    /// A server that never comes to an end takes no memory.
+    #[tokio::test]
+    async fn a_reply_without_an_end_is_refused() {
+        let (ours, mut theirs) = tokio::io::duplex(READ_BYTES);
+        let mut connection = Connection { stream: Box::new(ours), read: BytesMut::new() };
+        let endless = async {
+            theirs.write_all(b">1024\r\n*1024\r\n").await?;
+            let head = format!("${TEXT_BYTES_MAX}\r\n");
+            let text = [head.as_bytes(), &vec![7; TEXT_BYTES_MAX], b"\r\n"].concat();
+            loop {
+                theirs.write_all(&text).await?;
+            }
+        };
+        let refused = tokio::select! {
+            reply = connection.next() => reply.unwrap_err(),
+            broken = endless => { let broken: io::Result<()> = broken; panic!("{broken:?}") }
+        };
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+        assert!(connection.read.capacity() < 4 * REPLY_BYTES_MAX);
     }
 
     #[tokio::test]

@@ -429,6 +429,11 @@ fn a_leader_that_dies_or_sleeps_is_succeeded_and_forks_nothing() {
         }
         until("all is sequenced", || nodes.list()["pending"] == 0);
         nodes.until_one(3);
+        // Who led before and leads no more remembers what others signed since, too.
+        let remembered = |number: usize| {
+            std::fs::read(nodes.node(number).shop.path().join("var/node/last-tree")).unwrap()
+        };
+        until("all remember one tree", || (1..3).all(|number| remembered(number) == remembered(0)));
         nodes.stop();
     });
 }
