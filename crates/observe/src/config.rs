@@ -238,6 +238,9 @@ impl SiemConfig {
             SiemTo::File if self.file.is_none() => {
                 Err(Error::config(key("file"), "is missing: the file to write"))
             }
+            SiemTo::File if all.iter().filter(|other| other.file == self.file).count() > 1 => {
+                Err(Error::config(key("file"), "is another sink's too: give each its own"))
+            }
             SiemTo::File if self.rotate_bytes < 4_096 || self.keep_files > 1_000 => {
                 Err(Error::config(key("rotate_bytes"), "at least 4096; keep_files at most 1000"))
             }

@@ -10,7 +10,8 @@
 //! piece of one request's time ([`traces`]); a *sample* is what was seen of the disk at a moment.
 //!
 //! # Promises
-//! - **O1** a sink hears of each event at least once, in the order of the leaves, through restarts;
+//! - **O1** a sink hears of each event at least once, in the order of the leaves, through restarts
+//!   (syslog, which has no acknowledgement, of each event that its connection did not lose);
 //! - **O2** a sink that is dead or slow holds up no other, no request and no transaction, and its lag
 //!   is shown;
 //! - **O3** nobody's name, address or e-mail leaves the house unless a sink is told so by name

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -166,8 +167,7 @@ impl Outbound {
         let asked = async {
             let (parts, body) =
                 sender.send_request(request).await.map_err(Error::away)?.into_parts();
-            let body = Limited::new(body, ANSWER_MAX_BYTES).collect().await;
-            Ok((parts.status, body.map_err(Error::away)?.to_bytes()))
+            Ok((parts.status, beginning(body).await))
         };
         let mut asked = std::pin::pin!(asked);
         let mut connection = std::pin::pin!(connection);
@@ -177,6 +177,19 @@ impl Outbound {
             _ = &mut connection => asked.await,
         }
     }
+}
+
+/// What an answer begins with. It was answered by its status, whatever comes of the rest.
+async fn beginning(mut body: Incoming) -> Bytes {
+    let mut read = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        read.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref()));
+        if read.len() >= ANSWER_MAX_BYTES {
+            read.truncate(ANSWER_MAX_BYTES);
+            break;
+        }
+    }
+    Bytes::from(read)
 }
 
 #[cfg(test)]

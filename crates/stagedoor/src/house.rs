@@ -324,6 +324,25 @@ impl House {
     }
 }
 
+impl House {
+    /// Refuses a configuration that names another log than the one that stands: nothing would be
+    /// sequenced under it.
+    pub(crate) async fn check_log_name(&self) -> anyhow::Result<()> {
+        let (wanted, standing) = (self.config.log_name(), self.spine.verifier_key().await?);
+        let standing = standing.name();
+        let is_it = standing
+            .strip_prefix(&wanted)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        anyhow::ensure!(
+            is_it,
+            "shop.public_url makes the log's name {wanted}, and the log that stands is {standing}: \
+             put the address back, or go on under the new name by `stagedoor audit reopen --reason \
+             ...`"
+        );
+        Ok(())
+    }
+}
+
 /// What operators see, of a house with its files in these folders: the configuration's, the data's.
 fn open_observe(
     config: &Config,

@@ -41,7 +41,7 @@ impl Tasks {
         tasks.tracker.spawn(async move {
             if let Err(error) = spine::run_sequencer(spine, stop).await {
                 tracing::error!(%error, "the sequencer stopped: nothing is signed until this is \
-                     looked into; `stagedoor audit verify` says more");
+                     looked into; `stagedoor doctor` and `stagedoor audit verify` say more");
             }
         });
         let consumers = house.consumers();

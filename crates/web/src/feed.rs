@@ -413,8 +413,8 @@ pub fn began_ms(session: SessionId) -> i64 {
 #[serde(from = "HashMap<Net, Block>", into = "HashMap<Net, Block>")]
 pub struct Blocks {
     nets: HashMap<Net, Block>,
-    /// Prefix lengths in use: a look-up tries each once.
-    prefixes: Vec<(bool, u8)>,
+    /// Families and prefix lengths in use, and by how many networks: a look-up tries each once.
+    prefixes: Vec<((bool, u8), usize)>,
 }
 
 impl From<HashMap<Net, Block>> for Blocks {
@@ -450,8 +450,8 @@ impl Blocks {
         let address = plain(address);
         self.prefixes
             .iter()
-            .filter(|(v4, _)| *v4 == address.is_ipv4())
-            .filter_map(|(_, prefix)| self.nets.get(&Net::new(address, *prefix)))
+            .filter(|((v4, _), _)| *v4 == address.is_ipv4())
+            .filter_map(|((_, prefix), _)| self.nets.get(&Net::new(address, *prefix)))
             .find(|block| block.until > now)
     }
 
@@ -462,16 +462,25 @@ impl Blocks {
             && let Some(first) =
                 self.nets.iter().min_by_key(|(_, block)| block.until).map(|(net, _)| *net)
         {
-            self.nets.remove(&first);
+            self.remove(first);
         }
-        self.nets.insert(net, block);
-        self.index();
+        if self.nets.insert(net, block).is_none() {
+            self.counted(net);
+        }
     }
 
     /// Lifts a block.
     pub fn remove(&mut self, net: Net) {
-        self.nets.remove(&net);
-        self.index();
+        if self.nets.remove(&net).is_none() {
+            return;
+        }
+        let key = prefix_of(net);
+        for (known, count) in &mut self.prefixes {
+            if *known == key {
+                *count = count.saturating_sub(1);
+            }
+        }
+        self.prefixes.retain(|(_, count)| *count > 0);
     }
 
     /// Forgets blocks that ended.
@@ -487,13 +496,22 @@ impl Blocks {
 
     fn index(&mut self) {
         self.prefixes.clear();
-        for net in self.nets.keys() {
-            let key = (net.address.is_ipv4(), net.prefix);
-            if !self.prefixes.contains(&key) {
-                self.prefixes.push(key);
-            }
+        let nets: Vec<Net> = self.nets.keys().copied().collect();
+        nets.into_iter().for_each(|net| self.counted(net));
+    }
+
+    /// One network more has this prefix length.
+    fn counted(&mut self, net: Net) {
+        let key = prefix_of(net);
+        match self.prefixes.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, count)) => *count += 1,
+            None => self.prefixes.push((key, 1)),
         }
     }
+}
+
+const fn prefix_of(net: Net) -> (bool, u8) {
+    (net.address.is_ipv4(), net.prefix)
 }
 
 /// Everything that the edge needs to know at one moment.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use spine::Newer;
 use store::Backend;
@@ -375,6 +376,30 @@ async fn look_at_host(house: &House, findings: &mut Vec<Finding>) {
     }
 }
 
+const SEQUENCED: &str = "events get their leaves";
+/// How long an event may wait for its leaf where a program serves.
+const LEAF_WAIT: Duration = Duration::from_secs(60);
+
+/// Whether the log is the configuration's, and grows.
+async fn look_at_outbox(house: &House) -> anyhow::Result<Finding> {
+    house.check_log_name().await?;
+    house.spine.compare_clock().await?;
+    let (standing, nodes) = (house.spine.standing().await?, house.spine.nodes().await?);
+    let serves = nodes.iter().any(|entry| entry.lives(house.spine.house_time()));
+    let waited = standing.oldest.map(|oldest| house.clock.now().since(oldest));
+    Ok(match waited.filter(|waited| serves && *waited > LEAF_WAIT) {
+        None => right(SEQUENCED),
+        Some(waited) => {
+            let (waiting, waited_s) = (standing.waiting, waited.as_secs());
+            let mend = format!(
+                "{waiting} wait, the oldest for {waited_s} s: rules, sinks and erasure hear of none of \
+                 them. The log of the node that sequences says why, under `the sequencer`"
+            );
+            fault(SEQUENCED, mend)
+        }
+    })
+}
+
 async fn look_at_log(house: &House, findings: &mut Vec<Finding>) {
     match house.spine.checkpoint().await {
         Ok(Some(_)) => findings.push(right("log is signed")),
@@ -382,6 +407,10 @@ async fn look_at_log(house: &House, findings: &mut Vec<Finding>) {
             findings.push(warning("log is signed", "nothing is signed yet: `stagedoor serve`"))
         }
         Err(error) => findings.push(fault("log is signed", error.to_string())),
+    }
+    match look_at_outbox(house).await {
+        Ok(finding) => findings.push(finding),
+        Err(error) => findings.push(fault(SEQUENCED, format!("{error:#}"))),
     }
     match look_at_witnesses(house).await {
         Ok(finding) => findings.push(finding),
@@ -487,5 +516,5 @@ async fn look_at_witnesses(house: &House) -> anyhow::Result<Finding> {
 /// Whether a mail has waited for more than an hour.
 fn is_old(house: &House, since_us: i64) -> bool {
     let since = kernel::Timestamp::from_micros(since_us);
-    house.clock.now().since(since) > std::time::Duration::from_secs(3_600)
+    house.clock.now().since(since) > Duration::from_secs(3_600)
 }

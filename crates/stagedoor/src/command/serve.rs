@@ -257,6 +257,20 @@ pub(crate) async fn told_to_stop() {
     }
 }
 
+/// The same for a command that leaves something behind where it is ended: from this call on the signals
+/// are heard, and end nothing by themselves.
+pub(crate) fn stop_signals() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
 /// Looks at the certificate files at each SIGHUP; for ever.
 pub(crate) async fn renew_at_hangup(renewal: &Notify) {
     use tokio::signal::unix::{SignalKind, signal};

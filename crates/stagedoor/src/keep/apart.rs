@@ -13,7 +13,7 @@ use kernel::Secret;
 use super::file::check;
 use super::manifest::Kind;
 use super::places;
-use crate::command::serve::told_to_stop;
+use crate::command::serve::{stop_signals, told_to_stop};
 use crate::config::Loaded;
 use crate::out;
 use crate::processes::users::{self, User};
@@ -71,6 +71,7 @@ impl Apart {
         let data = self.loaded.places().data;
         let parent = data.parent().unwrap_or(&self.loaded.base);
         places::sweep(parent);
+        let stop = stop_signals()?;
         let place = tempfile::Builder::new().prefix(&places::name()).tempdir_in(parent);
         let place =
             place.with_context(|| format!("no room for a drill in {}", parent.display()))?;
@@ -84,8 +85,11 @@ impl Apart {
         scratch.config.keyholder.dir = Some(inside.keyholder);
         scratch.config.keyholder.socket = Some(inside.socket);
         let there = again(&[OsString::from("--inside"), place.path().into()]);
-        let ended = self.anew(&scratch, Some(sealed), there).await;
-        place.close().context("the drill's place could not be deleted")?;
+        let ended = tokio::select! {
+            ended = self.anew(&scratch, Some(sealed), there) => ended,
+            () = stop => Err(anyhow::anyhow!("it was stopped")),
+        };
+        places::clear(place).await?;
         ended
     }
 

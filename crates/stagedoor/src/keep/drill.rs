@@ -15,7 +15,7 @@ use super::apart::Inside;
 use super::places;
 use super::restore::{Outcome, Wanted, restore};
 use super::{DrillDone, tell};
-use crate::command::serve::{Served, told_to_stop};
+use crate::command::serve::{Served, stop_signals};
 use crate::config::{Config, Loaded, Mode};
 use crate::demo::client::{Actor, Way};
 use crate::house::House;
@@ -86,14 +86,15 @@ pub(crate) async fn hold(
     let data = loaded.places().data;
     let parent = if data.is_dir() { data } else { loaded.base.clone() };
     places::sweep(&parent);
+    let stop = stop_signals()?;
     let place = tempfile::Builder::new().prefix(&places::name()).tempdir_in(&parent);
     let place = place.with_context(|| format!("no room for a drill in {}", parent.display()))?;
     let drilled = drill(scratch(&loaded, place.path()), wanted, samples);
     let reported = tokio::select! {
         reported = report(loaded, drilled) => reported,
-        () = told_to_stop() => Err(anyhow::anyhow!("it was stopped")),
+        () = stop => Err(anyhow::anyhow!("it was stopped")),
     };
-    place.close().context("the drill's place could not be deleted")?;
+    places::clear(place).await?;
     reported
 }
 

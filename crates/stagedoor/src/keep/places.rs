@@ -1,9 +1,16 @@
 //! The places that drills are held in. One that is killed leaves data and keys side by side: the next
 //! drill deletes them, and `doctor` names them.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
 
 const PREFIX: &str = "stagedoor-drill-";
+/// How often, and after what pause, a place is tried to be deleted.
+const CLEAR_TRIES: u32 = 100;
+const CLEAR_AGAIN: Duration = Duration::from_millis(50);
 /// Entries of a folder that are looked at.
 const ENTRIES_MAX: usize = 10_000;
 
@@ -21,6 +28,21 @@ pub(crate) fn left(parent: &Path) -> Vec<PathBuf> {
         process.is_some_and(|process| !Path::new("/proc").join(process).exists())
     };
     entries.take(ENTRIES_MAX).flatten().map(|entry| entry.path()).filter(is_left).collect()
+}
+
+/// Deletes a place at the end of its drill. Where that was stopped, a thread may still write in it.
+pub(super) async fn clear(place: TempDir) -> anyhow::Result<()> {
+    let path = place.keep();
+    for _ in 0..CLEAR_TRIES {
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::debug!(%error, "the drill's place is deleted again");
+            }
+            Ok(()) | Err(_) => return Ok(()),
+        }
+        tokio::time::sleep(CLEAR_AGAIN).await;
+    }
+    anyhow::bail!("the drill's place {} could not be deleted", path.display())
 }
 
 /// Deletes them.

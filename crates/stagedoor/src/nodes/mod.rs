@@ -98,6 +98,7 @@ impl Nodes {
             lost: CancellationToken::new(),
         };
         nodes.check_clock().await?;
+        house.check_log_name().await?;
         let migrations = rooms()?.migrations();
         let claim = NodeClaim {
             run: &nodes.run,

@@ -114,6 +114,39 @@ fn blocks_cover_their_network_until_their_end() {
     assert!(blocks.of("192.0.2.9".parse().unwrap(), until).is_none());
 }
 
+proptest! {
+    /// Whatever was blocked and lifted before: what stands is refused, and nothing else.
+    #[test]
+    fn what_stands_is_refused_whatever_came_before(
+        steps in proptest::collection::vec((any::<bool>(), 0_u8..4, 30_u8..=32), 0..60)
+    ) {
+        let now = Timestamp::from_seconds(9);
+        let block = Block { until: Timestamp::from_seconds(10), reason: String::new() };
+        let mut blocks = Blocks::default();
+        let mut standing = std::collections::HashSet::new();
+        for (add, last, prefix) in steps {
+            let net = Net::new(IpAddr::from([192, 0, 2, last]), prefix);
+            if add {
+                blocks.add(net, block.clone());
+                standing.insert(net);
+            } else {
+                blocks.remove(net);
+                standing.remove(&net);
+            }
+        }
+        for last in 0..4 {
+            let address = IpAddr::from([192, 0, 2, last]);
+            let is_blocked = standing.iter().any(|net| *net == Net::new(address, net.prefix));
+            prop_assert_eq!(blocks.of(address, now).is_some(), is_blocked);
+        }
+        let again = Blocks::from(HashMap::from(blocks.clone()));
+        for last in 0..4 {
+            let address = IpAddr::from([192, 0, 2, last]);
+            prop_assert_eq!(again.of(address, now), blocks.of(address, now));
+        }
+    }
+}
+
 #[test]
 fn a_flood_is_a_count() {
     let observations = Observations::new(2);
