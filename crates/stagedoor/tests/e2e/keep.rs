@@ -480,8 +480,9 @@ fn a_drill_reaches_nothing_outside_and_leaves_nothing_where_it_is_stopped() {
     let drill = ["restore", "drill", &data, "--keys", &keys, "--none-erased"];
     let began = Instant::now();
     let told = || std::fs::read_to_string(&sink).unwrap_or_default();
+    // Where this machine was paused, its clock jumped: a program believes that after a minute.
     while !told().contains("backup") {
-        assert!(began.elapsed() < Duration::from_secs(20), "{}", told());
+        assert!(began.elapsed() < Duration::from_secs(90), "{} {}", told(), shop.log());
         std::thread::sleep(Duration::from_millis(50));
     }
     let before = told();
