@@ -15,15 +15,15 @@ if [ ! -e "$root/etc/debian_version" ]; then
     debootstrap --variant=minbase --include=ca-certificates,systemd,systemd-sysv,dbus,procps,curl \
         bookworm "$root" "$mirror" > "$root.log" 2>&1 || { tail -n 5 "$root.log"; exit 1; }
 fi
-cp "$deb" "$root/root/stagedoor.deb"
-cat > "$root/root/follow.sh" <<'IN'
+cp "$deb" "$root/opt/stagedoor.deb"
+cat > "$root/opt/follow.sh" <<'IN'
 set -euo pipefail
 say() { echo "== $*"; }
 config=/etc/stagedoor/stagedoor.toml
 until [ -S /run/dbus/system_bus_socket ]; do sleep 0.2; done
 
 say "install, and make the house"
-dpkg -i /root/stagedoor.deb > /dev/null
+dpkg -i /opt/stagedoor.deb > /dev/null
 sh -c 'umask 077; head -c 18 /dev/urandom | base64 > /etc/stagedoor/passphrase'
 stagedoor --config $config init --separate --dir /var/lib/stagedoor/var \
     --passphrase-file /etc/stagedoor/passphrase --name "Your shop" --url https://shop.example \
@@ -61,7 +61,7 @@ systemctl stop stagedoor
 
 say "installed anew over itself, purged; the data stays"
 systemctl start stagedoor
-dpkg -i /root/stagedoor.deb > /dev/null
+dpkg -i /opt/stagedoor.deb > /dev/null
 open
 dpkg --purge stagedoor > /dev/null
 ! pgrep -f 'stagedoor process'
@@ -74,14 +74,14 @@ cat > "$root/etc/systemd/system/follow.service" <<'UNIT'
 Description=Follows the guide
 [Service]
 Type=oneshot
-ExecStart=/bin/bash /root/follow.sh
-StandardOutput=append:/root/follow.log
-StandardError=append:/root/follow.log
-ExecStopPost=/bin/sh -c 'echo "$SERVICE_RESULT" > /root/follow.end'
+ExecStart=/bin/bash /opt/follow.sh
+StandardOutput=append:/opt/follow.log
+StandardError=append:/opt/follow.log
+ExecStopPost=/bin/sh -c 'echo "$SERVICE_RESULT" > /opt/follow.end'
 [Install]
 WantedBy=multi-user.target
 UNIT
-rm -f "$root/root/follow.log" "$root/root/follow.end"
+rm -f "$root/opt/follow.log" "$root/opt/follow.end"
 chroot "$root" systemctl enable --quiet follow.service
 ROOT=$root unshare --mount --pid --fork --kill-child --uts --ipc --propagation private sh -c '
     mount --bind "$ROOT" "$ROOT"
@@ -100,10 +100,10 @@ ROOT=$root unshare --mount --pid --fork --kill-child --uts --ipc --propagation p
 ' > /dev/null 2>&1 < /dev/null &
 systemd=$!
 for _ in $(seq 600); do
-    [ -e "$root/root/follow.end" ] && break
+    [ -e "$root/opt/follow.end" ] && break
     sleep 0.2
 done
 kill -9 $systemd 2> /dev/null || true
 wait $systemd 2> /dev/null || true
-cat "$root/root/follow.log"
-[ "$(cat "$root/root/follow.end")" = success ]
+cat "$root/opt/follow.log"
+[ "$(cat "$root/opt/follow.end")" = success ]
