@@ -180,7 +180,7 @@ fn edit(shop: &Shop) {
     answer(shop.path(), &[&operator[..], &["--password-file", "pw"]].concat());
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
