@@ -98,7 +98,6 @@ impl Nodes {
             lost: CancellationToken::new(),
         };
         nodes.check_clock().await?;
-        house.check_log_name().await?;
         let migrations = rooms()?.migrations();
         let claim = NodeClaim {
             run: &nodes.run,
