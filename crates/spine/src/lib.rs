@@ -71,6 +71,7 @@ pub use log::{EventFilter, EventProof};
 pub use moment::Moment;
 pub use nodes::{NodeClaim, NodeEntry, Queues, SILENT_AFTER};
 pub use obey::{Asked, Obedience, Obeys};
+pub use reopen::{first_origin, log_origin};
 pub use response::{ActionKind, Meets, ResponseRequested};
 pub use room::{Room, Rooms};
 pub use schema::{Newer, check_schema, check_schema_under};

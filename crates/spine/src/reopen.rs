@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use store::{Row, args, sql};
+use store::{Db, Row, args, sql};
 
 use crate::events::LogReopened;
 use crate::leaf::Leaf;
@@ -15,6 +15,7 @@ sql! {
         "UPDATE spine_head SET origin = $1, note = '', note_size = -1, holder = '', \
          lease_until = 0, epoch = epoch + 1 WHERE id = 1";
     upkeep FORGET_COSIGNED in spine_cosignature = "DELETE FROM spine_cosignature WHERE size >= 0";
+    read ORIGIN = "SELECT origin FROM spine_head WHERE id = 1";
     read TOLD =
         "SELECT id, at, kind, actor_kind, subject, aggregate, aggregate_id, version, entry, body, \
          leaf, mac FROM spine_leaf WHERE kind = $1 UNION ALL \
@@ -93,13 +94,31 @@ fn told(spine: &Spine, row: &Row) -> Option<(String, u64)> {
     Some((told.old_origin, told.old_size))
 }
 
+/// The present name of the log that stands in a database; none before its first start. A log keeps the
+/// name that it was begun under, whatever becomes of the shop's address: strangers know it by that.
+///
+/// # Errors
+/// [`Error::Store`].
+pub async fn log_origin(db: &Db) -> Result<Option<String>, Error> {
+    let rows = db.read().await?.rows(ORIGIN.text(), Vec::new()).await?;
+    Ok(rows.first().map(|row| row.text("origin")).transpose()?)
+}
+
+/// The name that a log had before it was ever reopened.
+#[must_use]
+pub fn first_origin(origin: &str) -> &str {
+    numbered(origin).map_or(origin, |(name, _)| name)
+}
+
 /// `name`, `name/2`, `name/3` …
 fn next_origin(origin: &str) -> String {
-    let numbered = origin.rsplit_once('/').and_then(|(name, number)| {
-        let number: u32 = number.parse().ok()?;
-        Some(format!("{name}/{}", number.saturating_add(1)))
-    });
-    numbered.unwrap_or_else(|| format!("{origin}/2"))
+    let (name, number) = numbered(origin).unwrap_or((origin, 1));
+    format!("{name}/{}", number.saturating_add(1))
+}
+
+fn numbered(origin: &str) -> Option<(&str, u32)> {
+    let (name, number) = origin.rsplit_once('/')?;
+    Some((name, number.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -110,5 +129,8 @@ mod tests {
     fn origins_count_on() {
         assert_eq!(next_origin("shop.example/log"), "shop.example/log/2");
         assert_eq!(next_origin("shop.example/log/2"), "shop.example/log/3");
+        for origin in ["shop.example/log", "shop.example/log/2", "shop.example/log/30"] {
+            assert_eq!(first_origin(origin), "shop.example/log");
+        }
     }
 }

@@ -325,6 +325,11 @@ impl Sequencer {
         if !named || !keys::is_signed(&self.spine, &mut read, &signed).await? {
             return Err(Error::Fork("its head is not signed by the log's key".to_owned()));
         }
+        if seen.is_some_and(|seen| seen.is_of(&head.origin) && tree.0 < seen.size) {
+            // This node led until a moment ago, and grew the tree by more than anybody has signed yet.
+            let grown = (head.size(), head.range.root());
+            return self.continues_memory(&mut read, &head.origin, grown).await;
+        }
         self.continues_memory(&mut read, &head.origin, tree).await?;
         drop(read);
         self.memory.remember(&head.origin, tree.0, tree.1)?;

@@ -29,6 +29,8 @@ use crate::steady_clock::SteadyClock;
 /// The opened house.
 pub(crate) struct House {
     pub config: Config,
+    /// The name that the log was begun under.
+    pub log_name: String,
     pub base: PathBuf,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -149,11 +151,11 @@ impl House {
             .context("the schema is not the declared one")?;
         let config = loaded.vault_config(&Nature::default())?;
         let vault = Vault::open(config).await.context("the vault cannot be opened")?;
-        Self::furnish(loaded, db, vault, Nature::default())
+        Self::furnish(loaded, db, vault, Nature::default()).await
     }
 
     /// Opens the rooms.
-    pub(crate) fn furnish(
+    pub(crate) async fn furnish(
         loaded: Loaded,
         db: Db,
         vault: Vault,
@@ -165,7 +167,9 @@ impl House {
             .with_context(|| format!("{} cannot be made", node_dir.display()))?;
         let node = Node::new(&node_dir);
         let Loaded { config, base } = loaded;
-        let spine = lay_spine(db, &vault, &config, &nature, node_dir)?;
+        let origin = spine::log_origin(&db).await?.unwrap_or_else(|| config.log_name());
+        let log_name = spine::first_origin(&origin).to_owned();
+        let spine = lay_spine(db, &vault, (&config, &log_name), &nature, node_dir)?;
         let Nature { clock, entropy } = nature;
         let hub = Hub::new(Arc::clone(&clock), Snapshot::default());
         let mut number = [0; 8];
@@ -201,9 +205,10 @@ impl House {
             limit_store: counter.as_ref().map(|counter| Arc::clone(counter.store())),
         })?;
         let watch = Watch::open(spine.clone(), vault.clone(), config.watch.clone())?;
-        let observe = open_observe(&config, &spine, (base.clone(), data))?;
+        let observe = open_observe(&config, &spine, origin, (base.clone(), data))?;
         Ok(Self {
             config,
+            log_name,
             base,
             clock,
             entropy,
@@ -268,7 +273,7 @@ impl House {
 
     /// Lets the log tell of every key that signed it and of the one that followed.
     pub(crate) async fn tell_key_changes(&self) -> anyhow::Result<()> {
-        let notaries = self.vault.notaries(&self.config.log_name())?;
+        let notaries = self.vault.notaries(&self.log_name)?;
         let signers: Vec<&dyn spine::CheckpointSigner> =
             notaries.iter().map(|notary| notary as &dyn spine::CheckpointSigner).collect();
         Ok(self.spine.tell_key_changes(&signers).await?)
@@ -297,7 +302,7 @@ impl House {
 fn lay_spine(
     db: Db,
     vault: &Vault,
-    config: &Config,
+    (config, log_name): (&Config, &str),
     nature: &Nature,
     node_dir: PathBuf,
 ) -> anyhow::Result<Spine> {
@@ -306,7 +311,7 @@ fn lay_spine(
         clock: Arc::clone(&nature.clock),
         entropy: Arc::clone(&nature.entropy),
         sealer: Arc::new(vault.clone()),
-        signer: Arc::new(vault.notary(config.log_name())?),
+        signer: Arc::new(vault.notary(log_name)?),
         tables: rooms()?.tables(),
         node_dir,
         node: config.data.node.clone(),
@@ -324,28 +329,11 @@ impl House {
     }
 }
 
-impl House {
-    /// Refuses a configuration that names another log than the one that stands: nothing would be
-    /// sequenced under it.
-    pub(crate) async fn check_log_name(&self) -> anyhow::Result<()> {
-        let (wanted, standing) = (self.config.log_name(), self.spine.verifier_key().await?);
-        let standing = standing.name();
-        // One that was reopened keeps the name that it was given then.
-        let is_it = standing == wanted || standing.contains("/log/");
-        anyhow::ensure!(
-            is_it,
-            "shop.public_url makes the log's name {wanted}, and the log that stands is {standing}: \
-             put the address back, or go on under the new name by `stagedoor audit reopen --reason \
-             ...`"
-        );
-        Ok(())
-    }
-}
-
 /// What operators see, of a house with its files in these folders: the configuration's, the data's.
 fn open_observe(
     config: &Config,
     spine: &Spine,
+    log_name: String,
     (base, data): (PathBuf, PathBuf),
 ) -> anyhow::Result<Observe> {
     Ok(Observe::open(observe::Parts {
@@ -353,7 +341,7 @@ fn open_observe(
         config: config.observe.clone(),
         siem: config.siem.clone(),
         catalogue: rooms()?.events(),
-        log_name: config.log_name(),
+        log_name,
         version: env!("CARGO_PKG_VERSION"),
         base,
         data,

@@ -298,7 +298,7 @@ impl World {
         let loaded = Loaded { config: self.config.clone(), base: self.dir.clone() };
         let db = loaded.open_database().await.unwrap();
         let vault = Vault::open(loaded.vault_config(&self.nature).unwrap()).await.unwrap();
-        let house = House::furnish(loaded, db, vault, self.nature.clone()).unwrap();
+        let house = House::furnish(loaded, db, vault, self.nature.clone()).await.unwrap();
         let old = std::mem::replace(&mut self.house, house);
         self.house.load_feed().await.unwrap();
         old

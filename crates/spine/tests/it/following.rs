@@ -50,6 +50,26 @@ testkit::on_both! { ROOMS;
         standby.close().await;
     }
 
+    async fn a_former_leader_waits_for_the_signature_under_its_last_tree(world: &testkit::World) {
+        let owner = world.person().await;
+        thing::make(world, owner, "first").await;
+        world.spine.sequence().await.unwrap();
+        thing::make(world, owner, "second").await;
+        world.spine.sequence().await.unwrap();
+        // As where it grew the tree, could not write its signature, and another took the lead.
+        run(world, "UPDATE spine_head SET holder = 'node-2', epoch = epoch + 1, \
+             note = (SELECT note FROM spine_checkpoint), \
+             note_size = (SELECT size FROM spine_checkpoint)").await;
+        world.spine.sequence().await.unwrap();
+        let signed = world.spine.standing().await.unwrap();
+        assert!(signed.note_size < signed.size);
+        world.advance(Duration::from_secs(6));
+        world.spine.sequence().await.unwrap();
+        let signed = world.spine.standing().await.unwrap();
+        assert_eq!((signed.note_size, signed.holder.as_str()), (signed.size, "node-1"));
+        assert_eq!(faults(&world.spine).await, Vec::<String>::new());
+    }
+
     async fn a_new_leader_asks_for_what_others_signed(world: &testkit::World) {
         let owner = world.person().await;
         thing::make(world, owner, "first").await;

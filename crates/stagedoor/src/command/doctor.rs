@@ -380,9 +380,8 @@ const SEQUENCED: &str = "events get their leaves";
 /// How long an event may wait for its leaf where a program serves.
 const LEAF_WAIT: Duration = Duration::from_secs(60);
 
-/// Whether the log is the configuration's, and grows.
+/// Whether the log grows.
 async fn look_at_outbox(house: &House) -> anyhow::Result<Finding> {
-    house.check_log_name().await?;
     house.spine.compare_clock().await?;
     let (standing, nodes) = (house.spine.standing().await?, house.spine.nodes().await?);
     let serves = nodes.iter().any(|entry| entry.lives(house.spine.house_time()));

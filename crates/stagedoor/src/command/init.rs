@@ -81,7 +81,7 @@ async fn furnish(file: &Path, init: &Init, dir: &Path) -> anyhow::Result<Made> {
     };
     let db = loaded.open_database().await?;
     store::migrate(&db, &rooms()?.migrations(), kernel::Clock::now(&SystemClock)).await?;
-    let house = House::furnish(loaded, db, vault, Nature::default())?;
+    let house = House::furnish(loaded, db, vault, Nature::default()).await?;
     let password = random_text(20);
     let ctx = house.operator_ctx();
     let wanted = house.config.edge_config();

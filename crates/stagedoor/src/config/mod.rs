@@ -214,7 +214,7 @@ impl Config {
             && !self.listen.public.ip().is_loopback()
     }
 
-    /// The log's name: the shop's host and `/log` (C2SP tlog-checkpoint origin).
+    /// The name that a new log is begun under: the shop's host and `/log` (C2SP tlog-checkpoint origin).
     pub(crate) fn log_name(&self) -> String {
         let host = self.shop.public_url.trim_start_matches("https://");
         format!("{host}/log")

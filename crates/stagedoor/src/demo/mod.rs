@@ -259,7 +259,7 @@ pub(crate) async fn make_house(
     let vault = Vault::init(loaded.vault_config(&nature)?).await?;
     let db = loaded.open_database().await?;
     store::migrate(&db, &rooms()?.migrations(), nature.clock.now()).await?;
-    let house = House::furnish(loaded, db, vault, nature)?;
+    let house = House::furnish(loaded, db, vault, nature).await?;
     house.access.apply(&house.operator_ctx(), &house.config.edge_config(), None).await?;
     Ok(house)
 }

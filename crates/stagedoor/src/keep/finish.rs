@@ -37,7 +37,7 @@ pub(crate) async fn finish(loaded: Loaded, rest: Rest<'_>) -> anyhow::Result<(Ho
     let db = loaded.open_database().await?;
     let vault = Vault::open(loaded.vault_config(&Nature::default())?).await;
     let vault = vault.context("the vault cannot be opened")?;
-    let house = House::furnish(loaded, db, vault, Nature::default())?;
+    let house = House::furnish(loaded, db, vault, Nature::default()).await?;
     anyhow::ensure!(house.node.take()?, "a program serves here: stop it first");
     house.spine.forget_nodes().await?;
     let origin = reopen(&house, rest.manifest).await?;

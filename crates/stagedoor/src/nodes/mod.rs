@@ -83,7 +83,7 @@ impl Nodes {
     pub(crate) async fn claim(house: &Arc<House>) -> anyhow::Result<Arc<Self>> {
         let config = &house.config;
         let server = config.redis.server(&house.base)?;
-        let keys = Keys::new(house.vault.clone(), config.log_name());
+        let keys = Keys::new(house.vault.clone(), house.log_name.clone());
         let own = house.publisher.id();
         let link = if server.is_some() { Link::Down } else { Link::None };
         let nodes = Self {

@@ -35,6 +35,39 @@ fn a_new_house_is_healthy_and_its_log_holds() {
 }
 
 #[test]
+fn a_shop_that_moves_to_another_address_keeps_its_log() {
+    let shop = Shop::init();
+    let keep = || {
+        let kept = answer(shop.path(), &["audit", "checkpoint"]);
+        std::fs::write(shop.path().join("kept"), kept["checkpoint"].as_str().unwrap()).unwrap();
+        kept
+    };
+    let first = keep();
+    for address in ["https://moved.example", "https://moved.example:9443"] {
+        let text = std::fs::read_to_string(shop.config()).unwrap();
+        let line = text.lines().find(|line| line.starts_with("public_url")).unwrap();
+        let moved = text.replace(line, &format!("public_url = \"{address}\""));
+        std::fs::write(shop.config(), moved).unwrap();
+        let before = answer(shop.path(), &["audit", "checkpoint"]);
+        answer(shop.path(), &["service", "add", &format!("backend-{}", address.len())]);
+        let after = answer(shop.path(), &["audit", "checkpoint"]);
+        assert_eq!(before["key"], after["key"]);
+        assert_ne!(before["checkpoint"], after["checkpoint"], "it goes on");
+        let covered = answer(shop.path(), &["audit", "verify", "--checkpoint", "kept"]);
+        assert_eq!(covered["holds"], true, "{covered}");
+        // What follows is true of a log that was reopened too.
+        answer(shop.path(), &["audit", "reopen", "--reason", "a trial of the way back"]);
+        let reopened = keep();
+        assert_ne!(reopened["key"], first["key"]);
+        answer(shop.path(), &["service", "add", &format!("again-{}", address.len())]);
+        let covered = answer(shop.path(), &["audit", "verify", "--checkpoint", "kept"]);
+        assert_eq!(covered["holds"], true, "{covered}");
+    }
+    let output = run(shop.path(), &["doctor"]);
+    assert!(output.status.success(), "{}", words(&output));
+}
+
+#[test]
 fn accounts_are_opened_locked_and_erased() {
     let shop = Shop::init();
     std::fs::write(shop.path().join("pw"), "four words make one door").unwrap();
