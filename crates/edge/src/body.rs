@@ -17,7 +17,7 @@ use crate::deadline::Deadline;
 use crate::framing::may_be_trailer;
 use crate::http2;
 use crate::long_lived::Place;
-use crate::recorder::Busy;
+use crate::recorder::{Busy, LINGER_BYTES};
 use crate::upstream::FromUpstream;
 
 /// Why a body broke off.
@@ -91,16 +91,15 @@ pub(crate) struct RequestBody {
     is_drained: bool,
 }
 
-/// What is read, and for how long, of a body that was answered unread: the reset or the closed
-/// connection that tells the client to stop can cost it the answer.
-const LEFT_MAX_BYTES: usize = 64 * 1024;
+/// For how long a body that was answered unread is read: the reset or the closed connection that tells
+/// the client to stop can cost it the answer.
 const LEFT_MAX: Duration = Duration::from_secs(1);
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
         let Some(incoming) = self.incoming.take() else { return };
         let least = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX);
-        if !self.is_drained || incoming.is_end_stream() || least > LEFT_MAX_BYTES {
+        if !self.is_drained || incoming.is_end_stream() || least > LINGER_BYTES {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -110,7 +109,7 @@ impl Drop for RequestBody {
 }
 
 async fn drain(mut incoming: Incoming) {
-    let mut left = LEFT_MAX_BYTES;
+    let mut left = LINGER_BYTES;
     while let Some(Ok(frame)) = incoming.frame().await {
         let bytes = frame.data_ref().map_or(0, Bytes::len);
         let Some(less) = left.checked_sub(bytes) else { return };

@@ -32,8 +32,9 @@ const BUFFER_BYTES: usize = 4 * 1024;
 /// What the read buffer may grow to while a body comes in faster than it is taken.
 const BODY_BUFFER_BYTES: usize = 64 * 1024;
 /// How much of a refused client's words is read and dropped, so that it sees the answer before
-/// the connection is reset (RFC 9112 section 9.6).
-const LINGER_BYTES: usize = 64 * 1024;
+/// the connection is reset (RFC 9112 section 9.6). A client that can send no more, because its
+/// connection was reset, may not even look at the answer that has arrived.
+pub(crate) const LINGER_BYTES: usize = 1024 * 1024;
 
 /// One request head as it came.
 #[derive(Clone, Debug)]
