@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use identity::{Client, EndReason, SignIn, device_cookie};
+use identity::{Admission, Client, EndReason, SignIn, device_cookie, half_way};
 use kernel::Secret;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -96,13 +96,17 @@ async fn sign_in_form(
     let typed = email.clone();
     let command = SignIn { email, password, client: Client::Console, device };
     match console.identity().sign_in(&ctx, command).await {
-        Ok(opened) => {
+        Ok(admission) => {
             // The secret of the session before is overwritten: it must not live on unseen.
             if let Some(before) = before {
                 leave(&console, &before).await?;
             }
+            let opened = match admission {
+                Admission::Inside(opened) => opened,
+                Admission::Pending(pending) => return half_way((&app, &ctx), &pending, &next),
+            };
             let cookie = app.session_cookie(&ctx, &opened.secret, opened.ends_at)?;
-            let token = console.identity().device_token(&ctx, &typed).await?;
+            let token = console.identity().device_token(&ctx, opened.account).await?;
             let known = device_cookie(&app, &token)?;
             Ok((cookie, known, see_other(&next_or(&next, "/console", "/console"))).into_response())
         }

@@ -18,6 +18,8 @@ pub struct IdentityConfig {
     /// Kinds that a visitor may apply to be: a customer until an operator approves it at the
     /// console. Default influencers and wholesalers. Staff never.
     pub apply_kinds: Vec<AccountKind>,
+    /// What each kind of account must prove.
+    pub policy: PolicyConfig,
     /// Passwords.
     pub password: PasswordConfig,
     /// Sessions.
@@ -37,6 +39,7 @@ impl Default for IdentityConfig {
         Self {
             sign_up_kinds: vec![AccountKind::Customer],
             apply_kinds: vec![AccountKind::Influencer, AccountKind::Wholesaler],
+            policy: PolicyConfig::default(),
             password: PasswordConfig::default(),
             session: SessionConfig::default(),
             token: TokenConfig::default(),
@@ -44,6 +47,61 @@ impl Default for IdentityConfig {
             link: LinkConfig::default(),
             mail: MailConfig::default(),
         }
+    }
+}
+
+/// `[identity.policy]`: a table for each kind of account.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyConfig {
+    /// Customers.
+    pub customer: KindPolicy,
+    /// Influencers.
+    pub influencer: KindPolicy,
+    /// Wholesalers.
+    pub wholesaler: KindPolicy,
+    /// Staff.
+    pub staff: KindPolicy,
+}
+
+impl PolicyConfig {
+    /// The policy for this kind of account.
+    #[must_use]
+    pub const fn of(&self, kind: AccountKind) -> KindPolicy {
+        match kind {
+            AccountKind::Customer => self.customer,
+            AccountKind::Influencer => self.influencer,
+            AccountKind::Wholesaler => self.wholesaler,
+            AccountKind::Staff => self.staff,
+        }
+    }
+}
+
+/// What one kind of account must prove.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KindPolicy {
+    /// `optional`: who has a second factor proves it. `required`: who has none gets one at the next
+    /// sign-in, before anything else. Default `optional`.
+    pub second_factor: SecondFactor,
+}
+
+/// Whether a second factor is a choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SecondFactor {
+    /// Of the account's owner.
+    #[default]
+    Optional,
+    /// It is none.
+    Required,
+}
+
+impl SecondFactor {
+    /// Whether nobody comes in without one.
+    #[must_use]
+    pub const fn is_required(self) -> bool {
+        matches!(self, Self::Required)
     }
 }
 
@@ -202,6 +260,9 @@ pub struct AttemptConfig {
     pub client: Budget,
     /// Passwords asked for inside a live session: 5, then one each 300 s.
     pub session: Budget,
+    /// Codes of one second factor of one account, however many sign-ins ask for it: 5, then one each
+    /// 900 s. So a code of six digits is guessed within a day with a chance of 3 in 10,000.
+    pub second: Budget,
     /// Mails to one address: 3, then one each 600 s.
     pub mail: Budget,
     /// Sign-ups and requests for mail of one client: 20, then one each 30 s.
@@ -216,6 +277,7 @@ impl Default for AttemptConfig {
             device: Budget { burst: 10, refill_s: 90 },
             client: Budget { burst: 30, refill_s: 6 },
             session: Budget { burst: 5, refill_s: 300 },
+            second: Budget { burst: 5, refill_s: 900 },
             mail: Budget { burst: 3, refill_s: 600 },
             open: Budget { burst: 20, refill_s: 30 },
         }

@@ -4,6 +4,7 @@ use kernel::{Ctx, Secret};
 use web::{App, Problem, SameSite, SetCookie};
 
 use crate::device::KNOWN_FOR;
+use crate::gate::Pending;
 use crate::session::{Opened, TOKEN_COOKIE};
 
 /// Puts a browser into a session: its cookie, and away with any token of an earlier one.
@@ -17,6 +18,17 @@ pub(crate) fn sign_in_cookies(
 ) -> Result<(SetCookie, SetCookie), Problem> {
     let cookie = app.session_cookie(ctx, &opened.secret, opened.ends_at)?;
     Ok((cookie, SetCookie::removed(TOKEN_COOKIE)?))
+}
+
+/// Lets a browser go on with a sign-in that is half-way. It comes along where another site, such as a
+/// provider's, sends the person back.
+///
+/// # Errors
+/// A broken problem where the cookie's name cannot be used.
+pub fn pending_cookie(app: &App, ctx: &Ctx, pending: &Pending) -> Result<SetCookie, Problem> {
+    let life_s = u32::try_from(pending.ends_at.since(ctx.now).as_secs()).unwrap_or(u32::MAX);
+    let (name, secret) = (app.site.pending_cookie, pending.secret.expose());
+    Ok(SetCookie::new(name, secret, SameSite::Lax, Some(life_s))?)
 }
 
 /// Takes a browser out of its session.

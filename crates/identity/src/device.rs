@@ -11,9 +11,10 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kernel::{AccountId, Ctx, Secret, Timestamp};
+use spine::args;
 
-use crate::email::Email;
 use crate::error::Error;
+use crate::password::store as password;
 use crate::room::Identity;
 use crate::sign_in::Found;
 
@@ -42,17 +43,24 @@ impl Owner {
 }
 
 impl Identity {
-    /// A token by which the device that has just signed in with this address is known from now on.
+    /// A token by which the device that this account has just signed in on is known from now on.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no address, [`Error::SignInRefused`] where nobody has it.
-    pub async fn device_token(&self, ctx: &Ctx, email: &str) -> Result<Secret<String>, Error> {
-        let found = self.find(&Email::parse(email)?).await?;
-        let owner = found.as_ref().and_then(Owner::of).ok_or(Error::SignInRefused)?;
+    /// [`Error::NotFound`] where it has no password.
+    pub async fn device_token(&self, ctx: &Ctx, id: AccountId) -> Result<Secret<String>, Error> {
+        let owner = self.device_owner(id).await?.ok_or(Error::NotFound)?;
         let name = ctx.random::<NAME_BYTES>();
         let body = [name.as_slice(), &ctx.now.micros().to_be_bytes()].concat();
         let token = [body.as_slice(), &self.device_mac(owner, &body)].concat();
         Ok(Secret::new(URL_SAFE_NO_PAD.encode(token)))
+    }
+
+    /// As whose the devices of an account are known; none where it has no password.
+    pub(crate) async fn device_owner(&self, id: AccountId) -> Result<Option<Owner>, Error> {
+        let mut read = self.spine().read().await?;
+        let password: Option<password::Stored> =
+            read.maybe(&password::FIND, args![id.as_bytes()]).await?;
+        Ok(password.map(|password| Owner { account: id, password: password.version }))
     }
 
     fn device_mac(&self, owner: Owner, body: &[u8]) -> [u8; MAC_BYTES] {

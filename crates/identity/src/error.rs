@@ -20,6 +20,15 @@ pub enum Error {
         /// The field that it was typed in.
         field: &'static str,
     },
+    /// The code of a second factor is wrong, was used, or is of another time. One answer for all.
+    #[error("the code is refused")]
+    CodeWrong,
+    /// The sign-in is not half-way: it is whole, too old, or never was.
+    #[error("the sign-in is over")]
+    SignInOver,
+    /// Accounts of this kind must have a second factor, and this is the only one.
+    #[error("the last second factor")]
+    LastFactor,
     /// There is no live session.
     #[error("no live session")]
     SessionEnded,
@@ -83,6 +92,38 @@ impl From<FieldProblem> for Error {
     }
 }
 
+/// A code, and what is said to whoever asked.
+type Words = (&'static str, &'static str);
+
+const SIGN_IN_REFUSED: Words = (
+    "identity.sign_in_refused",
+    "The e-mail address or the password is wrong. If you signed up just now, first open the link in \
+     our mail.",
+);
+const CODE_WRONG: Words =
+    ("identity.code_wrong", "That code is not right, or was used before. Try the next one.");
+const SIGN_IN_OVER: Words =
+    ("identity.sign_in_over", "This sign-in took too long, or is over. Sign in again.");
+const LAST_FACTOR: Words = (
+    "identity.last_factor",
+    "Accounts of this kind must have a second factor: add another one first.",
+);
+const SESSION_ENDED: Words = ("identity.session_ended", "You are signed out. Sign in again.");
+const LINK_SPENT: Words =
+    ("identity.link_spent", "This link was used already, or is too old. Ask for a new one.");
+const REFRESH_REFUSED: Words =
+    ("identity.refresh_refused", "The refresh token is not valid. Sign in again.");
+const REFRESH_REUSED: Words = (
+    "identity.refresh_reused",
+    "The refresh token was used before, so this sign-in has been ended. Sign in again.",
+);
+const NOT_FOUND: Words = ("identity.not_found", "There is no such thing here.");
+const TAKEN: Words = ("identity.taken", "An account with this e-mail address exists.");
+
+fn told(kind: Kind, (code, detail): Words) -> Refused {
+    Refused::new(kind, code, detail)
+}
+
 impl Refusal for Error {
     fn refused(&self) -> Refused {
         use Kind::{Conflict, Invalid, Limited, NotFound, Unauthenticated};
@@ -91,45 +132,23 @@ impl Refusal for Error {
                 Refused::new(Invalid, "identity.invalid", "Some fields need another value.")
                     .with_fields(fields.iter().cloned())
             }
-            Self::SignInRefused => Refused::new(
-                Unauthenticated,
-                "identity.sign_in_refused",
-                "The e-mail address or the password is wrong. If you signed up just now, first \
-                 open the link in our mail.",
-            ),
+            Self::SignInRefused => told(Unauthenticated, SIGN_IN_REFUSED),
             Self::PasswordWrong { field } => {
                 let detail = "That is not your present password.";
                 Refused::new(Invalid, "identity.password_wrong", detail)
                     .with_fields([FieldProblem::new(*field, detail)])
             }
-            Self::SessionEnded => Refused::new(
-                Unauthenticated,
-                "identity.session_ended",
-                "You are signed out. Sign in again.",
-            ),
-            Self::LinkSpent => Refused::new(
-                Invalid,
-                "identity.link_spent",
-                "This link was used already, or is too old. Ask for a new one.",
-            ),
-            Self::RefreshRefused => Refused::new(
-                Unauthenticated,
-                "identity.refresh_refused",
-                "The refresh token is not valid. Sign in again.",
-            ),
-            Self::RefreshReused => Refused::new(
-                Unauthenticated,
-                "identity.refresh_reused",
-                "The refresh token was used before, so this sign-in has been ended. Sign in again.",
-            ),
-            Self::NotFound => {
-                Refused::new(NotFound, "identity.not_found", "There is no such thing here.")
+            Self::CodeWrong => {
+                told(Invalid, CODE_WRONG).with_fields([FieldProblem::new("code", CODE_WRONG.1)])
             }
-            Self::Taken => Refused::new(
-                Conflict,
-                "identity.taken",
-                "An account with this e-mail address exists.",
-            ),
+            Self::SignInOver => told(Unauthenticated, SIGN_IN_OVER),
+            Self::LastFactor => told(Conflict, LAST_FACTOR),
+            Self::SessionEnded => told(Unauthenticated, SESSION_ENDED),
+            Self::LinkSpent => told(Invalid, LINK_SPENT),
+            Self::RefreshRefused => told(Unauthenticated, REFRESH_REFUSED),
+            Self::RefreshReused => told(Unauthenticated, REFRESH_REUSED),
+            Self::NotFound => told(NotFound, NOT_FOUND),
+            Self::Taken => told(Conflict, TAKEN),
             Self::State(state) => {
                 Refused::new(Conflict, "identity.state", format!("The account is {state}."))
             }

@@ -4,6 +4,7 @@
 use kernel::SessionId;
 
 use crate::account::AccountKind;
+use crate::gate::Method;
 use crate::session::{Client, EndReason};
 use crate::sign_in::SignInFailure;
 
@@ -73,6 +74,42 @@ spine::events! {
     LoginFailed = "login_failed" {
         plain { reason: SignInFailure, client: Client } sealed { email: String }
         retain_days = 365, ocsf = 3002
+    }
+    /// A first factor was proved, and another is asked for; `enrols` where the account must get one.
+    SecondFactorAsked = "second_factor_asked" {
+        plain { client: Client, enrols: bool } sealed { } retain_days = 730, ocsf = 3002
+    }
+    /// A second factor was proved: the sign-in is whole.
+    SecondFactorProved = "second_factor_proved" {
+        plain { client: Client, method: Method } sealed { } retain_days = 730, ocsf = 3002
+    }
+    /// A code of a second factor was wrong.
+    SecondFactorRefused = "second_factor_refused" {
+        plain { method: Method } sealed { } retain_days = 365, ocsf = 3002
+    }
+    /// A second factor was begun; it counts when its first code was proved.
+    FactorBegun = "factor_begun" {
+        plain { method: Method } sealed { } retain_days = 730, ocsf = 3001
+    }
+    /// An account got a second factor; its other sessions ended.
+    FactorAdded = "factor_added" {
+        plain { method: Method, ended: u64 } sealed { } retain_days = 2555, ocsf = 3001
+    }
+    /// The owner took a second factor away; the account's other sessions ended.
+    FactorRemoved = "factor_removed" {
+        plain { method: Method, ended: u64 } sealed { } retain_days = 2555, ocsf = 3001
+    }
+    /// An operator took all second factors of an account away; its sessions ended.
+    FactorsReset = "factors_reset" {
+        plain { count: u32, ended: u64 } sealed { reason: String } retain_days = 2555, ocsf = 3001
+    }
+    /// An account got backup codes; older ones are good no more.
+    BackupCodesMade = "backup_codes_made" {
+        plain { count: u32 } sealed { } retain_days = 2555, ocsf = 3001
+    }
+    /// A backup code was used; so many are left.
+    BackupCodeUsed = "backup_code_used" {
+        plain { left: u32 } sealed { } retain_days = 2555, ocsf = 3002
     }
     /// The owner of a session proved the password again; the session goes on as its successor.
     PasswordConfirmed = "password_confirmed" {
@@ -145,6 +182,6 @@ spine::events! {
     }
     /// Rows whose time is over were deleted.
     Swept = "swept" {
-        plain { tickets: u64, sessions: u64 } sealed { } retain_days = 90, ocsf = 3001
+        plain { tickets: u64, sessions: u64, half_way: u64 } sealed { } retain_days = 90, ocsf = 3001
     }
 }

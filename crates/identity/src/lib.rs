@@ -47,6 +47,7 @@
 mod account;
 mod application;
 mod attempt;
+mod backup_code;
 mod config;
 mod cookies;
 mod device;
@@ -54,6 +55,8 @@ mod email;
 mod ending;
 mod error;
 mod events;
+mod factor;
+mod gate;
 mod http;
 mod mail;
 mod operator;
@@ -70,20 +73,25 @@ mod sign_up;
 mod sweep;
 mod tables;
 mod ticket;
+mod totp;
 
 pub use account::{
     AccountKind, AccountState, AccountView, DisplayName, EraseAccount, Rename, StaffRole,
 };
 pub use application::{ApplicationState, ApplicationView, Decide};
+pub use backup_code::NewBackupCodes;
 pub use config::{
-    AttemptConfig, Budget, IdentityConfig, Life, LinkConfig, MailConfig, MailRoad, PasswordConfig,
-    SessionConfig, SmtpSecurity, TokenConfig,
+    AttemptConfig, Budget, IdentityConfig, KindPolicy, Life, LinkConfig, MailConfig, MailRoad,
+    PasswordConfig, PolicyConfig, SecondFactor, SessionConfig, SmtpSecurity, TokenConfig,
 };
-pub use cookies::device_cookie;
+pub use cookies::{device_cookie, pending_cookie};
 pub use email::Email;
 pub use error::Error;
 pub use events::*;
-pub use http::{operator_routes, routes};
+pub use factor::{Code, FactorId, FactorView, Factors, RemoveFactor};
+pub use gate::http::half_way;
+pub use gate::{Admission, Method, Methods, Pending, ProveFirst, ProveSecond};
+pub use http::{operator_routes, routes, second_factor_pages};
 pub use mail::{
     Delivered, Kept, Mail, MailError, MailId, Mailer, Outbox, SmtpFiles, SmtpMailer, Waiting,
 };
@@ -102,6 +110,7 @@ pub use session::{
 pub use sign_in::{SignIn, SignInFailure};
 pub use sign_up::{SignUp, VerifyEmail};
 pub use sweep::Swept as SweptRows;
+pub use totp::{ConfirmTotp, TotpKey};
 
 /// What the room brings into the house.
 pub const ROOM: spine::Room = spine::Room {
@@ -120,12 +129,20 @@ pub const ROOM: spine::Room = spine::Room {
             name: "identity/0002_turns_and_applications",
             text: include_str!("../migrations/0002_turns_and_applications.sql"),
         },
+        spine::Migration {
+            version: 20_003,
+            name: "identity/0003_second_factors",
+            text: include_str!("../migrations/0003_second_factors.sql"),
+        },
     ],
     statements: &[
         account::store::STATEMENTS,
         application::STATEMENTS,
         attempt::STATEMENTS,
+        backup_code::store::STATEMENTS,
         ending::STATEMENTS,
+        factor::store::STATEMENTS,
+        gate::store::STATEMENTS,
         mail::STATEMENTS,
         password::store::STATEMENTS,
         refresh::store::STATEMENTS,

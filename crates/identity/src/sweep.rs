@@ -10,13 +10,15 @@ use crate::account::store as account;
 use crate::error::Error;
 use crate::events;
 use crate::room::Identity;
-use crate::{attempt, ending, mail, refresh, session, ticket};
+use crate::{attempt, ending, factor, gate, mail, refresh, session, ticket};
 
 /// Rows of one table in one step: a transaction may touch 512.
 const STEP_ROWS: i64 = 100;
 /// Ended sessions stay in sight of the log's readers.
 const SESSION_KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// Spent tickets and sent mails.
+/// A second factor that was begun.
+const DAY: Duration = Duration::from_secs(86_400);
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
 /// Within this, every event of an erased person has found its leaf.
@@ -35,6 +37,8 @@ pub struct Swept {
     pub tickets: u64,
     /// Sessions.
     pub sessions: u64,
+    /// Sign-ins that stayed half-way, and second factors that were never confirmed.
+    pub half_way: u64,
 }
 
 impl Identity {
@@ -47,9 +51,9 @@ impl Identity {
         let swept = transact!(self.spine(), ctx, tx => {
             let swept = sweep_facts(&mut tx, ctx).await?;
             if swept != Swept::default() {
-                let Swept { tickets, sessions } = swept;
+                let Swept { tickets, sessions, half_way } = swept;
                 let about = About::house("identity", [0; 16], 0);
-                tx.emit(about, events::Swept { tickets, sessions })?;
+                tx.emit(about, events::Swept { tickets, sessions, half_way })?;
             }
             Ok::<_, Error>(swept)
         })?;
@@ -106,11 +110,15 @@ impl Identity {
 async fn sweep_facts(tx: &mut Tx, ctx: &Ctx) -> Result<Swept, Error> {
     let before = ctx.now.minus(WEEK);
     let tickets = tx.change(&ticket::SWEEP, args![before, STEP_ROWS]).await?.len();
+    let pending = tx.change(&gate::store::SWEEP, args![before, STEP_ROWS]).await?.len();
+    let before = ctx.now.minus(DAY);
+    let begun = tx.change(&factor::store::SWEEP, args![before, STEP_ROWS]).await?.len();
     let before = ctx.now.minus(SESSION_KEPT);
     let sessions = tx.change(&session::store::SWEEP, args![before, STEP_ROWS]).await?.len();
     if sessions > 0 {
         tx.change(&refresh::store::SWEEP, args![STEP_ROWS]).await?;
     }
     let count = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX);
-    Ok(Swept { tickets: count(tickets), sessions: count(sessions) })
+    let half_way = count(pending + begun);
+    Ok(Swept { tickets: count(tickets), sessions: count(sessions), half_way })
 }

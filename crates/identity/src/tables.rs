@@ -42,6 +42,35 @@ spine::tables! {
             secret_hash: SecretHash, origin_sealed: Sealed, created_at: Time, auth_at: Time,
             ends_at: Time, ended_at: Time, end_reason: Plain
         }
+        added { methods: Plain }
+    }
+    /// A second factor: an authenticator app's key. One that was begun and never confirmed is none.
+    identity_factor: fact {
+        subject = "account", purpose = "to prove who signs in by more than a password",
+        retain = "until taken away or erased; a day where it was never confirmed", erase = delete,
+        columns {
+            id: Id, version: Version, account: Plain, method: Plain, name_sealed: Sealed,
+            secret_sealed: Sealed, last_step: Plain, created_at: Time, confirmed_at: Time,
+            used_at: Time
+        }
+    }
+    /// A backup code, as a keyed digest.
+    identity_backup_code: fact {
+        subject = "account", purpose = "to let a person in who lost the second factor",
+        retain = "until replaced or erased", erase = delete,
+        columns {
+            id: Id, version: Version, account: Plain, code_hash: BlindIndex, created_at: Time,
+            used_at: Time
+        }
+    }
+    /// A sign-in that is half-way: a first factor was proved, and another is asked for.
+    identity_pending: fact {
+        subject = "account", purpose = "to ask for a second factor", retain = "7 days after its end",
+        erase = delete,
+        columns {
+            id: Id, version: Version, account: Plain, epoch: Plain, client: Plain, methods: Plain,
+            secret_hash: SecretHash, created_at: Time, expires_at: Time, ended_at: Time
+        }
     }
     /// When a session was last used.
     identity_session_use: upkeep {

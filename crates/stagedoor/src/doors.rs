@@ -77,6 +77,7 @@ async fn cookie(house: &House, email: &str, client: Device) -> String {
         device: None,
     };
     let opened = house.identity.sign_in(&house.operator_ctx(), sign_in).await.unwrap();
+    let opened = opened.inside().unwrap();
     opened.secret.expose().clone()
 }
 

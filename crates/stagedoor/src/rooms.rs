@@ -81,6 +81,7 @@ impl House {
         let routes: Vec<OpenApiRouter> = vec![
             console::routes(console),
             identity::operator_routes(self.identity.clone()),
+            identity::second_factor_pages(self.identity.clone()),
             access::operator_routes(self.access.clone()),
             watch::routes(self.watch.clone()),
             log_http::operator_routes(self.spine.clone()),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access::Batch;
-use identity::{AccountKind, Client, EndReason, LockAccount, OpenAccount, SignIn};
+use identity::{AccountKind, Admission, Client, EndReason, LockAccount, OpenAccount, SignIn};
 use kernel::{AccountId, Actor, Clock as _, Ctx, Entropy, Origin, Secret, SessionId, Timestamp};
 use testkit::{SeededEntropy, TestClock};
 use tokio_util::task::TaskTracker;
@@ -153,9 +153,11 @@ impl World {
         let since = ctx.now;
         let device = if self.roll(2) == 0 {
             let opened = self.house.identity.sign_in(&ctx, command).await.ok();
+            let opened = opened.and_then(Admission::inside);
             opened.map(|opened| (opened.session, Some(opened.secret), Vec::new()))
         } else {
             let tokens = self.house.identity.sign_in_app(&ctx, command).await.ok();
+            let tokens = tokens.and_then(Admission::inside);
             tokens.map(|tokens| (tokens.session, None, vec![tokens.refresh]))
         };
         let Some((session, secret, refresh)) = device else { return "sign-in refused" };

@@ -1,4 +1,5 @@
-// Copy buttons: <button data-copy="id-of-text" hidden>. Shown only where they can work.
+// Copy buttons, <button data-copy="id-of-text" hidden>, and <button data-print hidden>. Shown only where
+// they can work.
 
 /**
  * @param {HTMLButtonElement} button
@@ -22,3 +23,9 @@ const arm = (button) => {
 };
 
 document.querySelectorAll("[data-copy]").forEach((button) => arm(/** @type {HTMLButtonElement} */ (button)));
+
+document.querySelectorAll("[data-print]").forEach((found) => {
+  const button = /** @type {HTMLButtonElement} */ (found);
+  button.hidden = false;
+  button.addEventListener("click", () => window.print());
+});

@@ -73,6 +73,8 @@ pub struct Site {
     pub session_same_site: SameSite,
     /// The cookie by which an account knows the browsers that its owner signed in with.
     pub device_cookie: &'static str,
+    /// The cookie of a sign-in that is half-way.
+    pub pending_cookie: &'static str,
     /// Where a page sends a person who has to sign in.
     pub sign_in: &'static str,
     /// Where a page sends an operator who has to sign in.
@@ -91,6 +93,7 @@ impl Site {
             session_cookie: "__Host-stagedoor",
             session_same_site: SameSite::Lax,
             device_cookie: "__Host-stagedoor_device",
+            pending_cookie: "__Host-stagedoor_pending",
             sign_in: "/auth/sign-in",
             operator_sign_in: "/console/sign-in",
             home: "/",
@@ -104,6 +107,7 @@ impl Site {
             session_cookie: "__Host-stagedoor_console",
             session_same_site: SameSite::Strict,
             device_cookie: "__Host-stagedoor_console_device",
+            pending_cookie: "__Host-stagedoor_console_pending",
             sign_in: "/console/sign-in",
             home: "/console",
             ..Self::shop(name, public_url)

@@ -42,6 +42,12 @@ impl Wrong {
         problem.errors().is_empty().then(|| problem.detail())
     }
 
+    /// Whether anything is.
+    #[must_use]
+    pub const fn is_any(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// What is wrong, where it is not this field.
     #[must_use]
     pub fn beside(&self, field: &str) -> Option<&str> {

@@ -38,8 +38,8 @@ pub use client::ClientFacts;
 pub use cookies::{CookieError, SameSite, SetCookie, cookie};
 pub use csrf::Csrf;
 pub use extract::{
-    Admin, Auditor, Caller, Device, Form, Json, MachineForm, Operator, Path, Query, Role, Service,
-    Staff, Support, Visit,
+    Admin, Auditor, Caller, Device, Form, HalfWay, Json, MachineForm, Operator, Path, Query, Role,
+    Service, Staff, Support, Visit,
 };
 pub use form::{Nothing, Wrong, next_or, see_other, wrong_field};
 pub use local_path::LocalPath;

@@ -140,7 +140,7 @@ impl<'a> House<'a> {
     pub(crate) async fn sign_in_by(&self, ctx: &Ctx, email: &str, with: With) -> Opened {
         let password = Secret::new(PASSWORD.to_owned());
         let command = SignIn { email: email.to_owned(), password, client: with, device: None };
-        self.identity.sign_in(ctx, command).await.expect("signed in")
+        self.identity.sign_in(ctx, command).await.expect("signed in").inside().expect("whole")
     }
 
     /// `count` refused sign-ins from one address.

@@ -12,7 +12,7 @@ use crate::password::store as password;
 use crate::refresh::store as refresh;
 use crate::room::Identity;
 use crate::session::{EndReason, store as session};
-use crate::{application, events, ticket};
+use crate::{application, backup_code, events, factor, gate, ticket};
 
 /// The owner asks to be erased, and proves the password once more.
 #[derive(Debug)]
@@ -87,9 +87,16 @@ impl Identity {
 
 /// The rows of tables that declare `erase = delete`.
 pub(crate) async fn delete_rows(tx: &mut Tx, id: AccountId) -> Result<(), Error> {
-    for fact in
-        [&password::ERASE, &ticket::ERASE, &refresh::ERASE, &session::ERASE, &application::ERASE]
-    {
+    for fact in [
+        &password::ERASE,
+        &factor::store::ERASE,
+        &backup_code::store::ERASE,
+        &gate::store::ERASE,
+        &ticket::ERASE,
+        &refresh::ERASE,
+        &session::ERASE,
+        &application::ERASE,
+    ] {
         tx.change(fact, args![id.as_bytes()]).await?;
     }
     for upkeep in [&session::ERASE_USE, &mail::ERASE] {

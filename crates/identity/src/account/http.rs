@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::password::{ChangePassword, ConfirmPassword};
 use crate::refresh::http::TokensView;
 use crate::room::Identity;
-use crate::session::{EndReason, SessionView};
+use crate::session::{EndReason, Entered, Renewed, SessionView};
 
 pub(crate) fn routes() -> OpenApiRouter<Identity> {
     OpenApiRouter::new()
@@ -449,11 +449,11 @@ async fn password_json(
         old: body.old,
         new: body.password,
     };
-    let renewed = room.change_password(&caller.ctx, command).await?;
-    if let Some(refresh) = renewed.refresh {
-        let tokens = room.tokens_of(&caller.ctx, renewed.opened.session, refresh).await?;
+    let Renewed { opened, refresh, .. } = room.change_password(&caller.ctx, command).await?;
+    if refresh.is_some() {
+        let tokens = room.tokens_of(&caller.ctx, Entered { opened, refresh }).await?;
         return Ok(Json::<_>(TokensView::of(&caller.ctx, &tokens)).into_response());
     }
-    let cookies = sign_in_cookies(&app, &caller.ctx, &renewed.opened)?;
+    let cookies = sign_in_cookies(&app, &caller.ctx, &opened)?;
     Ok((cookies, StatusCode::NO_CONTENT).into_response())
 }

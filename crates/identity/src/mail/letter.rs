@@ -22,6 +22,14 @@ pub(crate) enum Letter<'a> {
     Invitation { secret: &'a Secret<String> },
     /// Your password is another now.
     PasswordChanged,
+    /// Your account has another second factor.
+    FactorAdded,
+    /// Your account has a second factor less.
+    FactorRemoved,
+    /// Your account has new backup codes.
+    BackupCodesMade,
+    /// Somebody signed in with a backup code.
+    BackupCodeUsed,
     /// Your account is gone.
     Erased,
 }
@@ -55,6 +63,10 @@ letters! {
     reset = "mail/reset.txt", "mail/reset.html";
     invitation = "mail/invitation.txt", "mail/invitation.html";
     password_changed = "mail/password_changed.txt", "mail/password_changed.html";
+    factor_added = "mail/factor_added.txt", "mail/factor_added.html";
+    factor_removed = "mail/factor_removed.txt", "mail/factor_removed.html";
+    backup_codes_made = "mail/backup_codes_made.txt", "mail/backup_codes_made.html";
+    backup_code_used = "mail/backup_code_used.txt", "mail/backup_code_used.html";
     erased = "mail/erased.txt", "mail/erased.html";
 }
 
@@ -67,6 +79,10 @@ impl Letter<'_> {
             Self::Reset { .. } => "reset",
             Self::Invitation { .. } => "invitation",
             Self::PasswordChanged => "password_changed",
+            Self::FactorAdded => "factor_added",
+            Self::FactorRemoved => "factor_removed",
+            Self::BackupCodesMade => "backup_codes_made",
+            Self::BackupCodeUsed => "backup_code_used",
             Self::Erased => "erased",
         }
     }
@@ -79,7 +95,12 @@ impl Letter<'_> {
             Self::Reset { secret } | Self::Invitation { secret } => {
                 format!("{base}/auth/reset?token={}", secret.expose())
             }
-            Self::KnownAddress | Self::PasswordChanged => format!("{base}/auth/forgot"),
+            Self::KnownAddress
+            | Self::PasswordChanged
+            | Self::FactorAdded
+            | Self::FactorRemoved
+            | Self::BackupCodesMade
+            | Self::BackupCodeUsed => format!("{base}/auth/forgot"),
             Self::Erased => base.clone(),
         }
     }
@@ -91,6 +112,12 @@ impl Letter<'_> {
             Self::Reset { .. } => format!("Choose a new password for {site}"),
             Self::Invitation { .. } => format!("Your account at {site}"),
             Self::PasswordChanged => format!("Your password for {site} was changed"),
+            Self::FactorAdded => format!("A second factor was added to your account at {site}"),
+            Self::FactorRemoved => {
+                format!("A second factor was taken from your account at {site}")
+            }
+            Self::BackupCodesMade => format!("New backup codes for your account at {site}"),
+            Self::BackupCodeUsed => format!("A backup code of your account at {site} was used"),
             Self::Erased => format!("Your account at {site} was deleted"),
         }
     }
@@ -116,6 +143,22 @@ impl Letter<'_> {
             Self::PasswordChanged => (
                 password_changed::Text { site, link }.render(),
                 password_changed::Html { site, link }.render(),
+            ),
+            Self::FactorAdded => (
+                factor_added::Text { site, link }.render(),
+                factor_added::Html { site, link }.render(),
+            ),
+            Self::FactorRemoved => (
+                factor_removed::Text { site, link }.render(),
+                factor_removed::Html { site, link }.render(),
+            ),
+            Self::BackupCodesMade => (
+                backup_codes_made::Text { site, link }.render(),
+                backup_codes_made::Html { site, link }.render(),
+            ),
+            Self::BackupCodeUsed => (
+                backup_code_used::Text { site, link }.render(),
+                backup_code_used::Html { site, link }.render(),
             ),
             Self::Erased => {
                 (erased::Text { site, link }.render(), erased::Html { site, link }.render())

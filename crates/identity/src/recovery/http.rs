@@ -131,8 +131,7 @@ async fn reset_form(
         Ok(id) => {
             let on = see_other("/auth/sign-in?notice=reset");
             // Whoever reads the mailbox is no stranger, whatever strangers guess meanwhile.
-            let Some(email) = room.account(id).await?.email else { return Ok(on) };
-            let known = device_cookie(&app, &room.device_token(&ctx, &email).await?)?;
+            let known = device_cookie(&app, &room.device_token(&ctx, id).await?)?;
             Ok((known, on).into_response())
         }
         Err(error) => {

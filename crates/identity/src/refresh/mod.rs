@@ -10,15 +10,15 @@ pub(crate) mod http;
 mod policy;
 pub(crate) mod store;
 
-use kernel::{Ctx, Secret, SessionId, Timestamp};
+use kernel::{AccountId, Ctx, Secret, SessionId, Timestamp};
 use spine::{About, Tx, args, transact};
 use web::feed::Minted;
 
-use crate::account::{AccountKind, store::Account};
+use crate::account::AccountKind;
 use crate::error::Error;
 use crate::events;
 use crate::room::Identity;
-use crate::session::{EndReason, Opened, Opening};
+use crate::session::{EndReason, Entered, Opened};
 use crate::ticket::secret_hash;
 use policy::{Fate, Shown, Standing, judge, mac_input};
 use store::Family;
@@ -35,6 +35,8 @@ pub struct AppTokens {
     pub refresh: Secret<String>,
     /// The session that both belong to.
     pub session: SessionId,
+    /// The account.
+    pub account: AccountId,
 }
 
 /// A new generation of a family.
@@ -58,41 +60,38 @@ impl Identity {
         now.plus(self.config().session.life(kind).idle()).min(ends_at)
     }
 
-    /// Opens a session with a family inside a transaction. None where the account is not as it was.
+    /// Opens the family of an app's session inside a transaction; gives its first refresh token.
     pub(crate) async fn open_family(
         &self,
         tx: &mut Tx,
         ctx: &Ctx,
-        account: &Account,
-        opening: Opening,
-    ) -> Result<Option<(Opened, Secret<String>)>, Error> {
-        let Some(opened) = self.open_session(tx, ctx, account, opening).await? else {
-            return Ok(None);
-        };
+        opened: &Opened,
+    ) -> Result<Secret<String>, Error> {
         let nonce = ctx.random::<16>();
         let first = self.token_of(opened.session, 1, &nonce);
-        let idle_until = self.idle_until(account.kind, ctx.now, opened.ends_at);
+        let idle_until = self.idle_until(opened.kind, ctx.now, opened.ends_at);
         let row = args![
             opened.session.as_bytes(),
-            account.id.as_bytes(),
+            opened.account.as_bytes(),
             nonce,
             first.hash,
             ctx.now,
             idle_until
         ];
         tx.change(&store::OPEN, row).await?;
-        Ok(Some((opened, first.text)))
+        Ok(first.text)
     }
 
     /// A signed token beside the first refresh token of a session that was just opened.
     pub(crate) async fn tokens_of(
         &self,
         ctx: &Ctx,
-        session: SessionId,
-        refresh: Secret<String>,
+        Entered { opened, refresh }: Entered,
     ) -> Result<AppTokens, Error> {
+        let session = opened.session;
+        let refresh = refresh.ok_or(Error::Broken("a session of an app without a family"))?;
         let access = self.mint_for_id(ctx, session).await?.ok_or(Error::SignInRefused)?;
-        Ok(AppTokens { access, refresh, session })
+        Ok(AppTokens { access, refresh, session, account: opened.account })
     }
 
     /// Trades a refresh token for its successor and a new signed token.
@@ -125,7 +124,8 @@ impl Identity {
                 },
             };
             let access = self.mint_for_id(ctx, family.id).await?.ok_or(Error::RefreshRefused)?;
-            return Ok(AppTokens { access, refresh, session: family.id });
+            let (session, account) = (family.id, family.account);
+            return Ok(AppTokens { access, refresh, session, account });
         }
         Err(Error::Busy { retry_after_s: 1 })
     }

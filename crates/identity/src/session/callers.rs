@@ -19,8 +19,12 @@ pub struct SessionCallers(pub Identity);
 /// session of the shop opens nothing at the console, and the other way round.
 fn cookie_of(parts: &Parts) -> Option<(&str, Client)> {
     let name = parts.extensions.get::<App>().map_or(SESSION_COOKIE, |app| app.site.session_cookie);
-    let client = if name == SESSION_COOKIE { Client::Browser } else { Client::Console };
-    cookie(&parts.headers, name).map(|secret| (secret, client))
+    cookie(&parts.headers, name).map(|secret| (secret, client_of(name)))
+}
+
+/// What signs in where sessions have a cookie of this name.
+pub(crate) fn client_of(session_cookie: &str) -> Client {
+    if session_cookie == SESSION_COOKIE { Client::Browser } else { Client::Console }
 }
 
 /// A bearer token that could be one of ours: three parts, so never an API key.

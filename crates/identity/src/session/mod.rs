@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use spine::{About, Place, Tx, args, transact};
 
 pub use callers::SessionCallers;
+pub(crate) use callers::client_of;
 pub use renew::Renewed;
 pub use token::{Claims, TOKEN_COOKIE};
 
@@ -25,6 +26,7 @@ use crate::account::{self, AccountKind, store::Account};
 use crate::ending::Which;
 use crate::error::Error;
 use crate::events;
+use crate::gate::Methods;
 use crate::room::Identity;
 use crate::sealed::Cell;
 use crate::ticket::secret_hash;
@@ -69,6 +71,8 @@ spine::words! {
         Revoked = "revoked",
         /// The person was erased.
         Erased = "erased",
+        /// The account got or lost a second factor, which it was not opened by.
+        FactorChanged = "factor_changed",
         /// The password was proved in it, and its successor goes on.
         Renewed = "renewed",
         /// The installation was restored from a backup.
@@ -89,6 +93,8 @@ pub struct LiveSession {
     pub kind: AccountKind,
     /// The account's staff roles.
     pub roles: Vec<account::StaffRole>,
+    /// How the person proved who they are.
+    pub methods: Methods,
     /// When the person last proved the password in it.
     pub auth_at: Timestamp,
     /// Sessions whose password was proved before this must prove it again for what is sensitive.
@@ -133,11 +139,20 @@ pub struct Opened {
     pub ends_at: Timestamp,
 }
 
+/// A session that was just opened, with the first refresh token of an app's.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    pub opened: Opened,
+    pub refresh: Option<Secret<String>>,
+}
+
 /// How a session is to be opened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Opening {
     /// What signs in.
     pub client: Client,
+    /// How the person proved who they are.
+    pub methods: Methods,
     /// The end of the session, whatever is done with it.
     pub ends_at: Timestamp,
 }
@@ -153,19 +168,43 @@ const ORIGIN: Cell = Cell { table: "identity_session", column: "origin_sealed" }
 
 impl Identity {
     /// The opening of a new sign-in of this kind of account.
-    pub(crate) fn opening(&self, ctx: &Ctx, kind: AccountKind, client: Client) -> Opening {
+    pub(crate) fn opening(
+        &self,
+        ctx: &Ctx,
+        kind: AccountKind,
+        client: Client,
+        methods: Methods,
+    ) -> Opening {
         let ends_at = ctx.now.plus(self.config().session.life(kind).absolute());
-        Opening { client, ends_at }
+        Opening { client, methods, ends_at }
     }
 
-    /// Opens a session inside a transaction. None where the account was locked, erased, or given
-    /// another password since `account` was read.
-    pub(crate) async fn open_session(
+    /// Opens a session inside a transaction, for an app with a family of refresh tokens. None where
+    /// the account was locked, erased, or given another password or factor since `account` was read.
+    pub(crate) async fn enter(
         &self,
         tx: &mut Tx,
         ctx: &Ctx,
         account: &Account,
-        Opening { client, ends_at }: Opening,
+        opening: Opening,
+    ) -> Result<Option<Entered>, Error> {
+        let client = opening.client;
+        let Some(opened) = self.open_session(tx, ctx, account, opening).await? else {
+            return Ok(None);
+        };
+        let refresh = match client {
+            Client::Browser | Client::Console => None,
+            Client::App => Some(self.open_family(tx, ctx, &opened).await?),
+        };
+        Ok(Some(Entered { opened, refresh }))
+    }
+
+    async fn open_session(
+        &self,
+        tx: &mut Tx,
+        ctx: &Ctx,
+        account: &Account,
+        Opening { client, methods, ends_at }: Opening,
     ) -> Result<Option<Opened>, Error> {
         let session = SessionId::generate(ctx.now, ctx.entropy());
         let secret = account::secret(ctx);
@@ -184,7 +223,8 @@ impl Identity {
             secret_hash(secret.expose()),
             origin_sealed,
             ctx.now,
-            ends_at
+            ends_at,
+            methods.to_string()
         ];
         if tx.change_one(&store::OPEN, row).await?.is_none() {
             return Ok(None);

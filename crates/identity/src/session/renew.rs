@@ -5,7 +5,7 @@
 use kernel::{AccountId, Ctx, Secret, SessionId};
 use spine::{Tx, args};
 
-use super::{Client, EndReason, Opened, Opening, store};
+use super::{Client, EndReason, Entered, Opened, Opening, store};
 use crate::account::store as account;
 use crate::error::Error;
 use crate::room::Identity;
@@ -38,13 +38,9 @@ impl Identity {
             return Err(Error::SessionEnded);
         }
         let client = live.client;
-        let opening = Opening { client, ends_at: live.ends_at };
-        let (opened, refresh) = match client {
-            Client::Browser | Client::Console => {
-                (self.open_session(tx, ctx, &row, opening).await?, None)
-            }
-            Client::App => self.open_family(tx, ctx, &row, opening).await?.unzip(),
-        };
-        Ok(Renewed { opened: opened.ok_or(Error::SessionEnded)?, client, refresh })
+        let opening = Opening { client, methods: live.methods, ends_at: live.ends_at };
+        let entered = self.enter(tx, ctx, &row, opening).await?;
+        let Entered { opened, refresh } = entered.ok_or(Error::SessionEnded)?;
+        Ok(Renewed { opened, client, refresh })
     }
 }

@@ -6,18 +6,19 @@ use spine::{FromRow, Row, StoreError, word_of};
 
 use super::{Client, LiveSession};
 use crate::account::{AccountKind, roles_of};
+use crate::gate::Methods;
 
 spine::sql! {
     read LIVE_BY_SECRET =
-        "SELECT s.id, s.account, s.client, s.auth_at, s.created_at, s.ends_at, a.kind, a.roles, \
-         a.fresh_after, COALESCE(u.used_at, s.created_at) AS used_at \
+        "SELECT s.id, s.account, s.client, s.auth_at, s.created_at, s.ends_at, s.methods, a.kind, \
+         a.roles, a.fresh_after, COALESCE(u.used_at, s.created_at) AS used_at \
          FROM identity_session s JOIN identity_account a ON a.id = s.account \
          LEFT JOIN identity_session_use u ON u.session = s.id \
          WHERE s.secret_hash = $1 AND s.ended_at IS NULL AND s.ends_at > $2 \
          AND a.state = 'active' AND a.epoch = s.epoch";
     read LIVE_BY_ID =
-        "SELECT s.id, s.account, s.client, s.auth_at, s.created_at, s.ends_at, a.kind, a.roles, \
-         a.fresh_after, COALESCE(u.used_at, s.created_at) AS used_at \
+        "SELECT s.id, s.account, s.client, s.auth_at, s.created_at, s.ends_at, s.methods, a.kind, \
+         a.roles, a.fresh_after, COALESCE(u.used_at, s.created_at) AS used_at \
          FROM identity_session s JOIN identity_account a ON a.id = s.account \
          LEFT JOIN identity_session_use u ON u.session = s.id \
          WHERE s.id = $1 AND s.ended_at IS NULL AND s.ends_at > $2 \
@@ -36,8 +37,8 @@ spine::sql! {
     /// Opens a session, if the account is still as it was when its password was checked.
     fact OPEN in identity_session =
         "INSERT INTO identity_session (id, version, account, epoch, client, secret_hash, \
-         origin_sealed, created_at, auth_at, ends_at) \
-         SELECT $1, 1, a.id, a.epoch, $4, $5, $6, $7, $7, $8 FROM identity_account a \
+         origin_sealed, created_at, auth_at, ends_at, methods) \
+         SELECT $1, 1, a.id, a.epoch, $4, $5, $6, $7, $7, $8, $9 FROM identity_account a \
          WHERE a.id = $2 AND a.epoch = $3 AND a.state = 'active' RETURNING id";
     fact END in identity_session =
         "UPDATE identity_session SET ended_at = $3, end_reason = $4, version = version + 1 \
@@ -85,6 +86,7 @@ impl FromRow for Live {
             client: word_of(row, "client")?,
             kind: word_of(row, "kind")?,
             roles: roles_of(&row.text("roles")?),
+            methods: Methods::read(row.opt_text("methods")?.as_deref()),
             auth_at: row.time("auth_at")?,
             fresh_after: row.time("fresh_after")?,
             ends_at: row.time("ends_at")?,

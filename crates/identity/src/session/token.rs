@@ -43,8 +43,10 @@ pub struct Claims {
     pub kind: AccountKind,
     /// The account's staff roles.
     pub roles: Vec<StaffRole>,
-    /// How the person proved who they are (RFC 8176): `pwd`.
+    /// How the person proved who they are (RFC 8176): `pwd`, `otp`, `mfa`.
     pub amr: Vec<String>,
+    /// The assurance that this gives (NIST SP 800-63B): `aal1`, `aal2`.
+    pub acr: String,
     /// When they did so, s.
     pub auth_time: i64,
 }
@@ -64,7 +66,8 @@ impl Identity {
             sid: session.id,
             kind: session.kind,
             roles: session.roles.clone(),
-            amr: vec!["pwd".to_owned()],
+            amr: session.methods.references(),
+            acr: session.methods.level().to_owned(),
             auth_time: session.auth_at.seconds(),
         };
         let token = self.vault().signer(SIGNER)?.sign_jwt(&claims, TYPE)?;

@@ -3,7 +3,8 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use kernel::Secret;
+use http::StatusCode;
+use kernel::{Ctx, Secret};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,9 +16,11 @@ use web::{
 use super::SignIn;
 use crate::cookies::{device_cookie, sign_in_cookies, sign_out_cookies};
 use crate::error::Error;
+use crate::gate::Admission;
+use crate::gate::http::{PendingView, half_way};
 use crate::refresh::http::TokensView;
 use crate::room::Identity;
-use crate::session::{Client, EndReason};
+use crate::session::{Client, EndReason, Opened};
 
 pub(crate) fn routes() -> OpenApiRouter<Identity> {
     OpenApiRouter::new()
@@ -125,20 +128,33 @@ async fn sign_in_form(
     let typed = email.clone();
     let command = SignIn { email, password, client: Client::Browser, device };
     match room.sign_in(&ctx, command).await {
-        Ok(opened) => {
+        Ok(admission) => {
             // The browser leaves the session it was in: its secret is overwritten below.
             if let Some(before) = before {
                 leave(&room, &before).await?;
             }
-            let cookies = sign_in_cookies(&app, &ctx, &opened)?;
-            let known = device_cookie(&app, &room.device_token(&ctx, &typed).await?)?;
-            Ok((cookies, known, see_other(&next_or(&next, "/", "/"))).into_response())
+            match admission {
+                Admission::Inside(opened) => inside(&room, &app, (&ctx, &opened), &next).await,
+                Admission::Pending(pending) => half_way((&app, &ctx), &pending, &next),
+            }
         }
         Err(error) => {
             let (status, wrong) = Wrong::shown(error)?;
             html_with(status, &SignInPage { wrong, email: typed, ..sign_in(page, &next) })
         }
     }
+}
+
+/// Puts a browser into its session, and on to where the person wanted to go.
+async fn inside(
+    room: &Identity,
+    app: &App,
+    (ctx, opened): (&Ctx, &Opened),
+    next: &str,
+) -> Result<Response, Problem> {
+    let cookies = sign_in_cookies(app, ctx, opened)?;
+    let known = device_cookie(app, &room.device_token(ctx, opened.account).await?)?;
+    Ok((cookies, known, see_other(&next_or(next, "/", "/"))).into_response())
 }
 
 /// Ends the session of the caller; that it has ended already is fine.
@@ -173,6 +189,7 @@ async fn sign_out_form(
     request_body = SignInBody,
     responses(
         (status = 200, description = "The tokens", body = TokensView),
+        (status = 202, description = "Half-way: a second factor is asked for", body = PendingView),
         (status = 401, description = "Refused, whatever the cause", body = web::Document),
         (status = 429, description = "Too often", body = web::Document),
     ),
@@ -182,11 +199,18 @@ async fn sign_in_json(
     State(room): State<Identity>,
     Visit(ctx): Visit,
     Json(body): Json<SignInBody>,
-) -> Result<Json<TokensView>, Problem> {
+) -> Result<Response, Problem> {
     let SignInBody { email, password, device } = body;
-    let typed = email.clone();
     let command = SignIn { email, password, client: Client::App, device };
-    let tokens = room.sign_in_app(&ctx, command).await?;
-    let device = room.device_token(&ctx, &typed).await?;
-    Ok(Json(TokensView::of(&ctx, &tokens).with_device(&device)))
+    match room.sign_in_app(&ctx, command).await? {
+        Admission::Inside(tokens) => {
+            let device = room.device_token(&ctx, tokens.account).await?;
+            let tokens = TokensView::of(&ctx, &tokens).with_device(&device);
+            Ok(Json::<_>(tokens).into_response())
+        }
+        Admission::Pending(pending) => {
+            let pending = Json::<_>(PendingView::of(&ctx, &pending));
+            Ok((StatusCode::ACCEPTED, pending).into_response())
+        }
+    }
 }

@@ -17,10 +17,11 @@ use crate::device::{NAME_BYTES, Owner};
 use crate::email::Email;
 use crate::error::Error;
 use crate::events;
+use crate::gate::{Admission, Method, Methods};
 use crate::password::{HashingPlace, Password, Verdict, store as password};
 use crate::refresh::AppTokens;
 use crate::room::Identity;
-use crate::session::{Client, Opened};
+use crate::session::{Client, Entered, Opened};
 
 spine::words! {
     /// Why a sign-in was refused. For the log only.
@@ -60,6 +61,8 @@ pub(crate) struct Found {
 /// Whoever proved right.
 struct Right {
     account: account::Account,
+    /// The other methods that the account has.
+    own: Vec<Method>,
     /// A new hash, where the old one was made under other costs; with the version it replaces.
     rehash: Option<(i64, Secret<String>)>,
 }
@@ -69,35 +72,35 @@ impl Identity {
     ///
     /// # Errors
     /// [`Error::SignInRefused`] for every cause; [`Error::Limited`], [`Error::Busy`].
-    pub async fn sign_in(&self, ctx: &Ctx, command: SignIn) -> Result<Opened, Error> {
-        let client = command.client;
-        let right = self.check(ctx, command).await?;
-        let opened = transact!(self.spine(), ctx, tx => {
-            self.keep_hash_new(&mut tx, ctx, &right).await?;
-            let opening = self.opening(ctx, right.account.kind, client);
-            let opened = self.open_session(&mut tx, ctx, &right.account, opening).await?;
-            let opened = opened.ok_or(Error::SignInRefused)?;
-            tell(&mut tx, &opened, client)?;
-            Ok::<_, Error>(opened)
-        })?;
-        Ok(opened)
+    pub async fn sign_in(&self, ctx: &Ctx, command: SignIn) -> Result<Admission<Opened>, Error> {
+        Ok(self.pass(ctx, command).await?.map(|entered| entered.opened))
     }
 
     /// Signs in with the shop's app: a session with a signed token and a refresh token.
     ///
     /// # Errors
     /// As [`Identity::sign_in`].
-    pub async fn sign_in_app(&self, ctx: &Ctx, command: SignIn) -> Result<AppTokens, Error> {
-        let right = self.check(ctx, SignIn { client: Client::App, ..command }).await?;
-        let (opened, refresh) = transact!(self.spine(), ctx, tx => {
+    pub async fn sign_in_app(
+        &self,
+        ctx: &Ctx,
+        command: SignIn,
+    ) -> Result<Admission<AppTokens>, Error> {
+        match self.pass(ctx, SignIn { client: Client::App, ..command }).await? {
+            Admission::Inside(entered) => self.tokens_of(ctx, entered).await.map(Admission::Inside),
+            Admission::Pending(pending) => Ok(Admission::Pending(pending)),
+        }
+    }
+
+    async fn pass(&self, ctx: &Ctx, command: SignIn) -> Result<Admission<Entered>, Error> {
+        let client = command.client;
+        let right = self.check(ctx, command).await?;
+        let proved = Methods::of(Method::Password);
+        transact!(self.spine(), ctx, tx => {
             self.keep_hash_new(&mut tx, ctx, &right).await?;
-            let opening = self.opening(ctx, right.account.kind, Client::App);
-            let opened = self.open_family(&mut tx, ctx, &right.account, opening).await?;
-            let (opened, refresh) = opened.ok_or(Error::SignInRefused)?;
-            tell(&mut tx, &opened, Client::App)?;
-            Ok::<_, Error>((opened, refresh))
-        })?;
-        self.tokens_of(ctx, opened.session, refresh).await
+            let by = (client, &proved, right.own.as_slice());
+            let admitted = self.admit(&mut tx, ctx, &right.account, by).await?;
+            Ok::<_, Error>(admitted)
+        })
     }
 
     /// Checks address and password under the budgets.
@@ -204,7 +207,8 @@ impl Identity {
             (true, Some(old)) => Some((old.version, place.hash(ctx, typed).await?)),
             (true, None) | (false, _) => None,
         };
-        Ok(Right { account: found.account, rehash })
+        let own = self.own_methods(found.account.id).await?;
+        Ok(Right { account: found.account, own, rehash })
     }
 
     async fn keep_hash_new(
@@ -240,13 +244,6 @@ impl Identity {
             Ok::<_, Error>(())
         })
     }
-}
-
-fn tell(tx: &mut spine::Tx, opened: &Opened, client: Client) -> Result<(), Error> {
-    let about = About::thing_of(opened.account, "session", *opened.session.as_bytes(), 1);
-    let event = events::LoginSucceeded { client, kind: opened.kind, session: opened.session };
-    tx.emit(about, event)?;
-    Ok(())
 }
 
 /// Why a sign-in is refused; none where it is not.

@@ -112,7 +112,8 @@ impl<'a> House<'a> {
     }
 
     pub(crate) async fn sign_in(&self, email: &str, password: &str) -> Result<Opened, Error> {
-        self.room.sign_in(&self.ctx(), sign_in(email, password)).await
+        let admission = self.room.sign_in(&self.ctx(), sign_in(email, password)).await?;
+        Ok(admission.inside().expect("no second factor"))
     }
 
     /// So many wrong passwords, from each of these clients in turn (from the usual one where none is
@@ -130,7 +131,12 @@ impl<'a> House<'a> {
 
     pub(crate) async fn app(&self, email: &str) -> AppTokens {
         let command = sign_in(email, PASSWORD);
-        self.room.sign_in_app(&self.ctx(), command).await.expect("signed in")
+        self.room
+            .sign_in_app(&self.ctx(), command)
+            .await
+            .expect("signed in")
+            .inside()
+            .expect("whole")
     }
 
     /// Whether a session's secret still opens anything.

@@ -15,6 +15,7 @@ mod pages;
 mod password;
 mod recovery;
 mod refresh;
+mod second_factor;
 mod session;
 mod sign_in;
 mod sign_up;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use identity::{
-    Claims, EndReason, Error, IdentityConfig, LockAccount, Opened, SessionConfig, SessionView,
+    Admission, Claims, EndReason, Error, IdentityConfig, LockAccount, Opened, SessionConfig,
+    SessionView,
 };
 use kernel::{Actor, Secret, SessionId};
 use web::ClientFacts;
@@ -74,7 +75,7 @@ testkit::on_both! { ROOMS;
         let here = house.sign_in("list@example.org", PASSWORD).await.unwrap();
         let elsewhere = house.ctx_from(9);
         let command = sign_in("list@example.org", PASSWORD);
-        let there = house.room.sign_in(&elsewhere, command).await.unwrap();
+        let there = house.room.sign_in(&elsewhere, command).await.unwrap().inside().unwrap();
         let listed = house.room.sessions(&house.ctx(), id, Some(here.session)).await.unwrap();
         let shown: Vec<_> = listed
             .iter()
@@ -163,7 +164,7 @@ testkit::on_both! { ROOMS;
                 if number == 4 {
                     room.end_sessions(&ctx, id, None, EndReason::Operator).await.map(|_| None)
                 } else {
-                    room.sign_in(&ctx, sign_in("half@example.org", PASSWORD)).await.map(Some)
+                    room.sign_in(&ctx, sign_in("half@example.org", PASSWORD)).await.map(Admission::inside)
                 }
             }
         })

@@ -6,7 +6,7 @@ use identity::{
     AttemptConfig, Budget, ChangePassword, Client, Error, IdentityConfig, LockAccount,
     PasswordConfig, SignIn, SignInFailure, StaffRole,
 };
-use kernel::{Actor, Refusal as _, Secret};
+use kernel::{AccountId, Actor, Refusal as _, Secret};
 use web::feed::Minter as _;
 
 use crate::house::{House, OTHER, PASSWORD, ROOMS, config, eight, sign_in};
@@ -108,8 +108,8 @@ testkit::on_both! { ROOMS;
     async fn strangers_cannot_keep_the_owner_out_of_a_known_browser(world: &testkit::World) {
         let house = House::new(world);
         let email = "owner@example.org";
-        house.customer(email).await;
-        let token = house.room.device_token(&house.ctx(), email).await.unwrap();
+        let id = house.customer(email).await;
+        let token = house.room.device_token(&house.ctx(), id).await.unwrap();
         // the attacker is behind the owner's own address, too
         assert!(house.guess(email, &[], 40).await > 0);
         let clients: Vec<u8> = (100..140).collect();
@@ -119,10 +119,11 @@ testkit::on_both! { ROOMS;
         };
         let shut = house.sign_in(email, PASSWORD).await;
         assert!(matches!(shut, Err(Error::Limited { .. })), "{shut:?}");
-        house.room.sign_in(&house.ctx(), known(&token)).await.unwrap();
+        let inside = house.room.sign_in(&house.ctx(), known(&token)).await.unwrap();
+        assert!(inside.inside().is_some());
         // not with a token of another account, an altered one, or one that is too old
-        house.customer("other@example.org").await;
-        let other = house.room.device_token(&house.ctx(), "other@example.org").await.unwrap();
+        let other = house.customer("other@example.org").await;
+        let other = house.room.device_token(&house.ctx(), other).await.unwrap();
         let mut altered = token.expose().clone();
         altered.replace_range(3..4, if altered.as_bytes()[3] == b'A' { "B" } else { "A" });
         for token in [other, Secret::new(altered), Secret::new(String::new())] {
@@ -149,13 +150,14 @@ testkit::on_both! { ROOMS;
         let house = House::new(world);
         let email = "owner@example.org";
         let account = house.customer(email).await;
-        let token = house.room.device_token(&house.ctx(), email).await.unwrap();
+        let token = house.room.device_token(&house.ctx(), account).await.unwrap();
         let known = |password: &str| SignIn {
             device: Some(token.clone()), ..sign_in(email, password)
         };
         let clients: Vec<u8> = (100..140).collect();
         assert!(house.guess(email, &clients, 300).await == 200);
         let opened = house.room.sign_in(&house.ctx(), known(PASSWORD)).await.unwrap();
+        let opened = opened.inside().unwrap();
         let change = ChangePassword {
             account,
             session: opened.session,
@@ -165,8 +167,9 @@ testkit::on_both! { ROOMS;
         house.room.change_password(&house.ctx(), change).await.unwrap();
         let stranger = house.room.sign_in(&house.ctx(), known(OTHER)).await;
         assert!(matches!(stranger, Err(Error::Limited { .. })), "{stranger:?}");
-        let nobody = house.room.device_token(&house.ctx(), "nobody@example.org").await;
-        assert!(matches!(nobody, Err(Error::SignInRefused)), "{nobody:?}");
+        let nobody = AccountId::from_bytes([9; 16]);
+        let nobody = house.room.device_token(&house.ctx(), nobody).await;
+        assert!(matches!(nobody, Err(Error::NotFound)), "{nobody:?}");
     }
 
     // I4: one network that guesses does not keep an owner on another out, known or not
@@ -291,6 +294,7 @@ testkit::on_both! { ROOMS;
         assert!(matches!(spent, Err(Error::Limited { .. })));
         let opened =
             house.room.sign_in(&house.ctx(), at_console("grace@example.org")).await.unwrap();
+        let opened = opened.inside().unwrap();
         let live = house.room.session_of_secret(&house.ctx(), opened.secret.expose()).await;
         assert_eq!(live.unwrap().unwrap().roles, [StaffRole::Support]);
         // a session of the console opens nothing in the shop, and becomes no token of the shop

@@ -90,6 +90,10 @@ pub struct Operator<R>(pub Caller, pub PhantomData<R>);
 #[derive(Debug)]
 pub struct Device(pub Option<Secret<String>>);
 
+/// The secret of a sign-in that is half-way, where the browser has one.
+#[derive(Debug)]
+pub struct HalfWay(pub Option<Secret<String>>);
+
 /// The shop's own service, by its bearer key.
 #[derive(Clone, Debug)]
 pub struct Service {
@@ -184,13 +188,24 @@ impl<R: Role, S: Send + Sync> FromRequestParts<S> for Operator<R> {
     }
 }
 
+/// The value of a cookie that holds a secret.
+fn secret_cookie(parts: &Parts, name: &str) -> Option<Secret<String>> {
+    cookie(&parts.headers, name).map(|secret| Secret::new(secret.to_owned()))
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Device {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let name = App::of(parts)?.site.device_cookie;
-        let token = cookie(&parts.headers, name).map(|token| Secret::new(token.to_owned()));
-        Ok(Self(token))
+        Ok(Self(secret_cookie(parts, App::of(parts)?.site.device_cookie)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for HalfWay {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self(secret_cookie(parts, App::of(parts)?.site.pending_cookie)))
     }
 }
 

@@ -1,0 +1,458 @@
+//! The next step of a sign-in: pages for browsers, on whatever site it began, and the same for the
+//! shop's apps.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use kernel::{Ctx, Secret};
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use web::{
+    App, Device, Form, HalfWay, Json, LocalPath, Page, Problem, Query, SetCookie, Shape, Visit,
+    Wrong, html, html_with, next_or, see_other,
+};
+
+use super::{Method, Pending, ProveFirst, ProveSecond};
+use crate::cookies::{device_cookie, pending_cookie, sign_in_cookies};
+use crate::error::Error;
+use crate::factor::FactorId;
+use crate::refresh::http::TokensView;
+use crate::room::Identity;
+use crate::session::{Client, Opened, client_of};
+use crate::totp::{TotpKey, qr_path};
+
+const SECOND: &str = "/auth/second";
+const ENROL: &str = "/auth/second/enrol";
+
+pub(crate) fn pages() -> OpenApiRouter<Identity> {
+    OpenApiRouter::new()
+        .routes(routes!(second_page, second_form))
+        .routes(routes!(enrol_page, enrol_form))
+        .routes(routes!(enrolled_form))
+}
+
+pub(crate) fn routes() -> OpenApiRouter<Identity> {
+    OpenApiRouter::new().routes(routes!(second_json))
+}
+
+/// Sends a browser on to the next step.
+///
+/// # Errors
+/// A broken problem where the cookie's name cannot be used.
+pub fn half_way(
+    (app, ctx): (&App, &Ctx),
+    pending: &Pending,
+    next: &str,
+) -> Result<Response, Problem> {
+    let step = if pending.methods.is_empty() { ENROL } else { SECOND };
+    Ok((pending_cookie(app, ctx, pending)?, see_other(&with_next(step, next))).into_response())
+}
+
+/// A page of ours that keeps where the person wanted to go.
+fn with_next(page: &str, next: &str) -> String {
+    let next = next.parse::<LocalPath>().ok();
+    next.map_or_else(|| page.to_owned(), |next| next.as_next_of(page))
+}
+
+/// What a person is asked to do for a method, and the offer to do so instead.
+struct Asked {
+    method: Method,
+    told: &'static str,
+    label: &'static str,
+    offer: &'static str,
+    mode: &'static str,
+}
+
+const fn asked(method: Method) -> Asked {
+    match method {
+        Method::Password | Method::Totp => Asked {
+            method: Method::Totp,
+            told: "Enter the six digits that your authenticator app shows for this shop.",
+            label: "Code",
+            offer: "Use your authenticator app",
+            mode: "numeric",
+        },
+        Method::BackupCode => Asked {
+            method,
+            told: "Enter one of the backup codes that you kept. It works once.",
+            label: "Backup code",
+            offer: "Use a backup code",
+            mode: "text",
+        },
+    }
+}
+
+#[derive(Template)]
+#[template(path = "second.html")]
+struct SecondPage {
+    page: Page,
+    wrong: Wrong,
+    next: String,
+    asked: Asked,
+    others: Vec<Asked>,
+}
+
+/// A step that nothing can be shown for: the sign-in is over.
+#[derive(Template)]
+#[template(path = "second_over.html")]
+struct OverPage {
+    page: Page,
+    wrong: Wrong,
+    sign_in: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "second_enrol.html")]
+struct EnrolPage {
+    page: Page,
+    wrong: Wrong,
+    next: String,
+    /// None before a key was made.
+    shown: Option<KeyShown>,
+}
+
+/// A key as it is shown.
+pub(crate) struct KeyShown {
+    pub factor: FactorId,
+    /// In groups of four, to be typed.
+    pub key: String,
+    pub path: String,
+    pub width: usize,
+}
+
+impl KeyShown {
+    pub(crate) fn of(key: &TotpKey) -> Result<Self, Error> {
+        let (path, width) = qr_path(&key.uri)?;
+        let letters: Vec<char> = key.key.expose().chars().collect();
+        let groups: Vec<String> = letters.chunks(4).map(|group| group.iter().collect()).collect();
+        Ok(Self { factor: key.factor, key: groups.join(" "), path, width })
+    }
+}
+
+#[derive(Template)]
+#[template(path = "backup_codes.html")]
+pub(crate) struct CodesPage {
+    pub page: Page,
+    pub codes: Vec<String>,
+    pub next: String,
+}
+
+#[derive(Deserialize)]
+struct SecondQuery {
+    #[serde(default)]
+    next: String,
+    #[serde(default)]
+    method: Option<Method>,
+}
+
+#[derive(Deserialize)]
+struct EnrolQuery {
+    #[serde(default)]
+    next: String,
+    #[serde(default)]
+    factor: Option<FactorId>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecondFields {
+    method: Method,
+    code: Secret<String>,
+    #[serde(default)]
+    next: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EnrolFields {
+    #[serde(default)]
+    next: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EnrolledFields {
+    factor: FactorId,
+    code: Secret<String>,
+    #[serde(default)]
+    next: String,
+}
+
+/// A sign-in of an app that is half-way.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct PendingView {
+    /// What goes on with it, at `/v1/sign-in/second`. A secret.
+    pending: String,
+    /// By what. None: the account must get a second factor first, in a browser.
+    methods: Vec<Method>,
+    /// Seconds until it is over.
+    expires_in: u64,
+}
+
+impl PendingView {
+    pub(crate) fn of(ctx: &Ctx, pending: &Pending) -> Self {
+        Self {
+            pending: pending.secret.expose().clone(),
+            methods: pending.methods.clone(),
+            expires_in: pending.ends_at.since(ctx.now).as_secs(),
+        }
+    }
+}
+
+/// A second factor of an app's sign-in.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SecondBody {
+    /// The `pending` of the sign-in.
+    #[schema(value_type = String)]
+    pending: Secret<String>,
+    /// One of its `methods`.
+    method: Method,
+    /// The code.
+    #[schema(value_type = String)]
+    code: Secret<String>,
+    /// The `device` of the last answer on this device.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    device: Option<Secret<String>>,
+}
+
+/// The secret of the sign-in, with what signs in on this site.
+fn begun(app: &App, half_way: HalfWay) -> Result<(Secret<String>, Client), Error> {
+    let secret = half_way.0.ok_or(Error::SignInOver)?;
+    Ok((secret, client_of(app.site.session_cookie)))
+}
+
+fn over(app: &App, page: Page, error: Error) -> Result<Response, Problem> {
+    let (status, wrong) = Wrong::shown(error)?;
+    let page = page.titled("Sign in again", Shape::Narrow);
+    html_with(status, &OverPage { page, wrong, sign_in: app.site.sign_in })
+}
+
+fn second(page: Page, methods: &[Method], chosen: Option<Method>, next: String) -> SecondPage {
+    let first = methods.first().copied().unwrap_or(Method::Totp);
+    let method = chosen.filter(|method| methods.contains(method)).unwrap_or(first);
+    let others = methods.iter().filter(|other| **other != method);
+    SecondPage {
+        page: page.titled("One more step", Shape::Narrow),
+        wrong: Wrong::default(),
+        next,
+        asked: asked(method),
+        others: others.map(|other| asked(*other)).collect(),
+    }
+}
+
+/// The page that asks for a second factor.
+#[utoipa::path(
+    get, path = "/auth/second", operation_id = "identity.second_page", tag = "identity",
+    params(
+        ("next" = Option<String>, Query, description = "A path of this site to go on to"),
+        ("method" = Option<Method>, Query, description = "By which of the account's methods")),
+    responses((status = 200, description = "The page"), (status = 401, description = "Over")),
+    extensions(("x-effect" = json!("none")), ("x-access" = json!("public")))
+)]
+async fn second_page(
+    State(room): State<Identity>,
+    app: App,
+    Visit(ctx): Visit,
+    half_way: HalfWay,
+    page: Page,
+    Query(query): Query<SecondQuery>,
+) -> Result<Response, Problem> {
+    let looked = match begun(&app, half_way) {
+        Ok((secret, client)) => room.look_at_pending(&ctx, &secret, client).await,
+        Err(error) => Err(error),
+    };
+    match looked {
+        Ok(methods) if methods.is_empty() => Ok(see_other(&with_next(ENROL, &query.next))),
+        Ok(methods) => html(&second(page, &methods, query.method, query.next)),
+        Err(error) => over(&app, page, error),
+    }
+}
+
+/// Proves a second factor by the page's form.
+#[utoipa::path(
+    post, path = "/auth/second", operation_id = "identity.second_form", tag = "identity",
+    responses(
+        (status = 303, description = "On, with the cookie"),
+        (status = 401, description = "The sign-in is over"),
+        (status = 422, description = "The page again: the code is wrong")),
+    extensions(("x-effect" = json!("fact")), ("x-access" = json!("public")))
+)]
+async fn second_form(
+    State(room): State<Identity>,
+    app: App,
+    Visit(ctx): Visit,
+    half_way: HalfWay,
+    Device(device): Device,
+    page: Page,
+    Form(fields): Form<SecondFields>,
+) -> Result<Response, Problem> {
+    let SecondFields { method, code, next } = fields;
+    let (secret, client) = match begun(&app, half_way) {
+        Ok(begun) => begun,
+        Err(error) => return over(&app, page, error),
+    };
+    let command = ProveSecond { secret: secret.clone(), client, method, code, device };
+    match room.prove_second(&ctx, command).await {
+        Ok(opened) => {
+            let home = app.site.home;
+            let on = see_other(&next_or(&next, home, home));
+            Ok((inside(&room, &app, (&ctx, &opened)).await?, on).into_response())
+        }
+        Err(error @ Error::SignInOver) => over(&app, page, error),
+        Err(error) => {
+            let (status, wrong) = Wrong::shown(error)?;
+            let methods = room.look_at_pending(&ctx, &secret, client).await?;
+            html_with(status, &SecondPage { wrong, ..second(page, &methods, Some(method), next) })
+        }
+    }
+}
+
+type Cookies = (SetCookie, SetCookie);
+
+/// The cookies of a browser whose sign-in is whole.
+async fn inside(
+    room: &Identity,
+    app: &App,
+    (ctx, opened): (&Ctx, &Opened),
+) -> Result<(Cookies, Cookies), Problem> {
+    let session = sign_in_cookies(app, ctx, opened)?;
+    let known = device_cookie(app, &room.device_token(ctx, opened.account).await?)?;
+    Ok((session, (known, SetCookie::removed(app.site.pending_cookie)?)))
+}
+
+fn enrol(page: Page, next: String, shown: Option<KeyShown>) -> EnrolPage {
+    let page = page.titled("Add a second factor", Shape::Narrow);
+    EnrolPage { page, wrong: Wrong::default(), next, shown }
+}
+
+/// The page on which an account gets the second factor that it must have.
+#[utoipa::path(
+    get, path = "/auth/second/enrol", operation_id = "identity.enrol_page", tag = "identity",
+    params(
+        ("next" = Option<String>, Query, description = "A path of this site to go on to"),
+        ("factor" = Option<String>, Query, description = "The app that was begun")),
+    responses((status = 200, description = "The page"), (status = 401, description = "Over")),
+    extensions(("x-effect" = json!("none")), ("x-access" = json!("public")))
+)]
+async fn enrol_page(
+    State(room): State<Identity>,
+    app: App,
+    Visit(ctx): Visit,
+    half_way: HalfWay,
+    page: Page,
+    Query(query): Query<EnrolQuery>,
+) -> Result<Response, Problem> {
+    let looked = async {
+        let (secret, client) = begun(&app, half_way)?;
+        let Some(factor) = query.factor else {
+            return room.enrolling(&ctx, &secret, client).await.map(|_| None);
+        };
+        let key = room.enrolled_pending(&ctx, (&secret, client), factor).await?;
+        KeyShown::of(&key).map(Some)
+    };
+    match looked.await {
+        Ok(shown) => html(&enrol(page, query.next, shown)),
+        Err(error) => over(&app, page, error),
+    }
+}
+
+/// Makes the key of an authenticator app.
+#[utoipa::path(
+    post, path = "/auth/second/enrol", operation_id = "identity.enrol_form", tag = "identity",
+    responses((status = 303, description = "On to the key"), (status = 401, description = "Over")),
+    extensions(("x-effect" = json!("fact")), ("x-access" = json!("public")))
+)]
+async fn enrol_form(
+    State(room): State<Identity>,
+    app: App,
+    Visit(ctx): Visit,
+    half_way: HalfWay,
+    page: Page,
+    Form(fields): Form<EnrolFields>,
+) -> Result<Response, Problem> {
+    let made = match begun(&app, half_way) {
+        Ok((secret, client)) => room.enrol_pending(&ctx, &secret, client).await,
+        Err(error) => Err(error),
+    };
+    match made {
+        Ok(key) => {
+            let page = with_next(ENROL, &fields.next);
+            let sign = if page.contains('?') { '&' } else { '?' };
+            Ok(see_other(&format!("{page}{sign}factor={}", key.factor)))
+        }
+        Err(error) => over(&app, page, error),
+    }
+}
+
+/// Proves the first code of the app: the sign-in is whole, and backup codes are shown once.
+#[utoipa::path(
+    post, path = "/auth/second/enrolled", operation_id = "identity.enrolled_form",
+    tag = "identity",
+    responses(
+        (status = 200, description = "The backup codes, with the cookie"),
+        (status = 401, description = "The sign-in is over"),
+        (status = 422, description = "The page again: the code is wrong")),
+    extensions(("x-effect" = json!("fact")), ("x-access" = json!("public")))
+)]
+async fn enrolled_form(
+    State(room): State<Identity>,
+    app: App,
+    Visit(ctx): Visit,
+    half_way: HalfWay,
+    page: Page,
+    Form(fields): Form<EnrolledFields>,
+) -> Result<Response, Problem> {
+    let EnrolledFields { factor, code, next } = fields;
+    let (secret, client) = match begun(&app, half_way) {
+        Ok(begun) => begun,
+        Err(error) => return over(&app, page, error),
+    };
+    let command = ProveFirst { secret: secret.clone(), client, factor, code };
+    match room.prove_first(&ctx, command).await {
+        Ok((opened, codes)) => {
+            let home = app.site.home;
+            let page = codes_page(page, codes, next_or(&next, home, home));
+            Ok((inside(&room, &app, (&ctx, &opened)).await?, html(&page)?).into_response())
+        }
+        Err(error @ Error::CodeWrong) => {
+            let (status, wrong) = Wrong::shown(error)?;
+            let key = room.enrolled_pending(&ctx, (&secret, client), factor).await?;
+            let shown = Some(KeyShown::of(&key)?);
+            html_with(status, &EnrolPage { wrong, ..enrol(page, next, shown) })
+        }
+        Err(error) => over(&app, page, error),
+    }
+}
+
+/// Backup codes, to be shown once.
+pub(crate) fn codes_page(page: Page, codes: Vec<Secret<String>>, next: String) -> CodesPage {
+    let page = page.titled("Keep these codes", Shape::Narrow);
+    CodesPage { page, codes: codes.iter().map(|code| code.expose().clone()).collect(), next }
+}
+
+/// Goes on with a sign-in of the shop's app by a second factor.
+#[utoipa::path(
+    post, path = "/v1/sign-in/second", operation_id = "identity.second", tag = "identity",
+    request_body = SecondBody,
+    responses(
+        (status = 200, description = "The tokens", body = TokensView),
+        (status = 401, description = "The sign-in is over", body = web::Document),
+        (status = 422, description = "The code is wrong", body = web::Document),
+        (status = 429, description = "Too often", body = web::Document),
+    ),
+    extensions(("x-effect" = json!("fact")), ("x-access" = json!("public")))
+)]
+async fn second_json(
+    State(room): State<Identity>,
+    Visit(ctx): Visit,
+    Json(body): Json<SecondBody>,
+) -> Result<Json<TokensView>, Problem> {
+    let SecondBody { pending, method, code, device } = body;
+    let command = ProveSecond { secret: pending, client: Client::App, method, code, device };
+    let tokens = room.prove_second_app(&ctx, command).await?;
+    let device = room.device_token(&ctx, tokens.account).await?;
+    Ok(Json(TokensView::of(&ctx, &tokens).with_device(&device)))
+}
