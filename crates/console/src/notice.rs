@@ -18,6 +18,7 @@ pub(crate) fn notice(code: Option<&str>) -> Option<&'static str> {
         "step-up" => "Done. The password is asked for again before anything sensitive.",
         "locked" => "The account is locked, and its sessions have ended.",
         "unlocked" => "The account is open again.",
+        "factors" => "The second factors are taken away; the sessions have ended.",
         "blocked" => "The client is blocked.",
         "unblocked" => "The client may come in again.",
         "acknowledged" => "You take care of this alert.",

@@ -458,7 +458,7 @@ pub(crate) enum UserCommand {
         #[arg(long)]
         after: Option<String>,
     },
-    /// Shows an account and its sessions.
+    /// Shows an account, its second factors and its sessions.
     Show {
         /// The address or id.
         who: String,
@@ -480,6 +480,14 @@ pub(crate) enum UserCommand {
     EndSessions {
         /// The address or id.
         who: String,
+    },
+    /// Takes the second factors of an account away, for an owner who has lost them all; its sessions end.
+    ResetFactors {
+        /// The address or id.
+        who: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
     },
     /// Erases a person: the key is destroyed, the log still verifies. Cannot be undone.
     Erase {

@@ -41,6 +41,23 @@ enum Deed {
     StepUp,
     Lock,
     Unlock,
+    ResetFactors,
+}
+
+impl Deed {
+    /// Whether this desk may do it: whoever can take a second factor away by a story told to the
+    /// support is past it.
+    fn may(self, desk: &Desk) -> Result<(), Problem> {
+        match self {
+            Self::ResetFactors if !desk.admin => {
+                let detail = "Only an administrator takes second factors away.";
+                Err(Problem::new(Kind::Forbidden, "console.reset_factors", detail))
+            }
+            Self::ResetFactors | Self::EndSessions | Self::StepUp | Self::Lock | Self::Unlock => {
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Deed {
@@ -73,6 +90,14 @@ impl Deed {
                 "The account's owner can sign in again.",
                 "Unlock it",
             ),
+            Self::ResetFactors => (
+                "reset-factors",
+                "Take the second factors away",
+                "For an owner who has lost the phone and the backup codes. Be sure that it is the \
+                 owner who asks: afterwards the password alone lets in. Every session ends, and the \
+                 owner is written to.",
+                "Take them away",
+            ),
         };
         Act {
             title,
@@ -89,7 +114,7 @@ impl Deed {
 #[utoipa::path(get, path = "/console/accounts/{id}/{deed}",
     operation_id = "console.ask_account_deed", tag = "console",
     params(("id" = String, Path, description = "The account"),
-        ("deed" = String, Path, description = "end-sessions, step-up, lock or unlock")),
+        ("deed" = String, Path, description = "end-sessions, step-up, lock, unlock or reset-factors")),
     responses((status = 200, description = "The page"), (status = 404)),
     extensions(("x-effect" = json!("none")), ("x-access" = json!("operator:support"))))]
 async fn ask_act(
@@ -100,6 +125,7 @@ async fn ask_act(
 ) -> Result<Response, Problem> {
     let desk = Desk::of(&caller);
     may_act(&desk, &console.identity().account(id).await?)?;
+    deed.may(&desk)?;
     deed.act(id).ask(page, desk)
 }
 
@@ -107,9 +133,10 @@ async fn ask_act(
 #[utoipa::path(post, path = "/console/accounts/{id}/{deed}",
     operation_id = "console.do_account_deed", tag = "console",
     params(("id" = String, Path, description = "The account"),
-        ("deed" = String, Path, description = "end-sessions, step-up, lock or unlock")),
+        ("deed" = String, Path, description = "end-sessions, step-up, lock, unlock or reset-factors")),
     responses((status = 303, description = "Back to the account"),
-        (status = 403, description = "Support does not act on staff"), (status = 404),
+        (status = 403, description = "Support acts neither on staff nor on second factors"),
+        (status = 404),
         (status = 409, description = "The page again: the account is in another state"),
         (status = 422, description = "The page again: a reason is needed")),
     extensions(("x-effect" = json!("fact")), ("x-access" = json!("operator:support"))))]
@@ -123,6 +150,7 @@ async fn act(
     let desk = Desk::of(&caller);
     let view = console.identity().account(id).await?;
     may_act(&desk, &view)?;
+    deed.may(&desk)?;
     let act = async |reason: &str| {
         let notice = carry_out(&console, &caller, (&view, deed), reason).await?;
         Ok(see_other(&format!("/console/accounts/{id}?notice={notice}")))
@@ -158,6 +186,10 @@ async fn carry_out(
             console.give_reason(ctx, About::account(id, 0), why).await?;
             console.identity().unlock_account(ctx, id).await?;
             Ok("unlocked")
+        }
+        Deed::ResetFactors => {
+            console.identity().reset_factors(ctx, id, reason).await?;
+            Ok("factors")
         }
     }
 }
@@ -227,7 +259,8 @@ async fn ask_end(
     params(("id" = String, Path, description = "The account"),
         ("session" = String, Path, description = "The session")),
     responses((status = 303, description = "Back to the account"),
-        (status = 403, description = "Support does not act on staff"), (status = 404),
+        (status = 403, description = "Support acts neither on staff nor on second factors"),
+        (status = 404),
         (status = 422, description = "The page again: a reason is needed")),
     extensions(("x-effect" = json!("fact")), ("x-access" = json!("operator:support"))))]
 async fn end(

@@ -6,7 +6,7 @@ mod deed;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use identity::{AccountKind, AccountState, AccountView, ListAccounts, SessionView};
+use identity::{AccountKind, AccountState, AccountView, Factors, ListAccounts, SessionView};
 use kernel::{AccountId, Timestamp};
 use serde::Deserialize;
 use spine::About;
@@ -237,6 +237,9 @@ struct AccountPage {
     active: bool,
     locked: bool,
     erased: bool,
+    /// Its second factors, each with when it was added.
+    factors: Vec<(String, String)>,
+    codes_left: u32,
     sessions: Vec<Place>,
     lines: Vec<Line>,
 }
@@ -249,6 +252,7 @@ async fn account_page(
 ) -> Result<Response, Problem> {
     let (ctx, desk) = (&caller.ctx, Desk::of(caller));
     let sessions = console.identity().sessions(ctx, view.id, None).await?;
+    let Factors { factors, backup_codes_left } = console.identity().factors(view.id).await?;
     let asked = event::Asked { account: Some(view.id), ..event::Asked::default() };
     let events = asked.page(console, None, RECENT).await?;
     let erased = view.state == AccountState::Erased;
@@ -263,6 +267,11 @@ async fn account_page(
         active: view.state == AccountState::Active,
         locked: view.state == AccountState::Locked,
         erased,
+        factors: factors
+            .iter()
+            .map(|factor| (factor.name.clone(), told::clock(factor.added_at)))
+            .collect(),
+        codes_left: backup_codes_left,
         sessions: sessions.iter().map(place).collect(),
         lines: events.iter().map(|event| Line::of(console, event, ctx.now)).collect(),
         desk,

@@ -66,6 +66,25 @@ testkit::on_both! { ROOMS;
     }
 
     // C3
+    async fn second_factors_are_taken_away_by_administrators_only(world: &testkit::World) {
+        let house = House::new(world);
+        let ada = house.customer("ada@example.test").await;
+        let made = house.identity.begin_totp(&house.ctx(), ada, "Ada's phone").await.unwrap();
+        let mut support = house.operator(&[StaffRole::Support]).await;
+        let mut chief = house.operator(&[StaffRole::Admin]).await;
+        let path = format!("/console/accounts/{ada}/reset-factors");
+        support.get(&path).await.must(StatusCode::FORBIDDEN);
+        let fields = [("reason", "lost the phone")];
+        // What was begun counts as well: nobody knows who holds the key.
+        chief.submit(&path, &path, &fields).await.must(StatusCode::SEE_OTHER);
+        assert!(house.identity.begun_totp(ada, made.factor).await.is_err());
+        let told = house.events("identity.factors_reset").await;
+        assert_eq!(told[0].sealed_text("reason"), Some("lost the phone"));
+        let again = chief.submit(&path, &path, &fields).await;
+        assert_eq!(again.status, StatusCode::CONFLICT);
+    }
+
+    // C3
     async fn nobody_acts_above_themselves(world: &testkit::World) {
         let house = House::new(world);
         let chief = house.person(AccountKind::Staff, "chief@staff.test", &[StaffRole::Admin]).await;

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use identity::AccountKind;
 use serde_json::json;
 
 use crate::house::{House, OTHER, PASSWORD, ROOMS, secret_in};
+use crate::second_factor::{code_at, required};
 
 /// A page without what differs in each run.
 fn tidy(body: &str) -> String {
@@ -141,6 +143,165 @@ testkit::on_both! { ROOMS;
         browser.origin = "https://evil.example".to_owned();
         let foreign = browser.post_form("/auth/forgot", &fields).await;
         assert_eq!(foreign.status, StatusCode::FORBIDDEN);
+    }
+
+    async fn a_second_factor_by_pages(world: &testkit::World) {
+        let house = House::new(world);
+        house.customer("ada@example.org").await;
+        let mut browser = house.browser();
+        let fields =
+            [("email", "ada@example.org"), ("password", PASSWORD), ("next", "/cart?item=1")];
+        browser.submit("/auth/sign-in", "/auth/sign-in", &fields).await;
+        let factors = "/auth/account/factors";
+        let page = browser.get(factors).await.expect(StatusCode::OK);
+        insta::assert_snapshot!("factors_none", tidy(&page.body));
+        let begin = format!("{factors}/totp");
+        let begun = browser.submit(factors, &begin, &[("name", "My phone")]).await;
+        let shown = begun.expect(StatusCode::SEE_OTHER).location().to_owned();
+        let page = browser.get(&shown).await.expect(StatusCode::OK);
+        assert!(page.body.contains("<svg class=\"qr\""));
+        let (_, key) = page.body.split_once("<code class=\"key\">").unwrap();
+        let key = key.split_once('<').unwrap().0.replace(' ', "");
+        let key = kernel::Secret::new(key);
+        let code = || code_at(&key, world.now().seconds());
+        let factor = shown.split_once("factor=").unwrap().1.to_owned();
+        let confirm = format!("{factors}/totp/confirm");
+        let fields = [("factor", factor.as_str()), ("code", "12")];
+        let wrong = browser.submit(&shown, &confirm, &fields).await;
+        let wrong = wrong.expect(StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(wrong.body.contains("id=\"e-code\"") && wrong.body.contains("<svg class=\"qr\""));
+        let right = code();
+        let fields = [("factor", factor.as_str()), ("code", right.expose())];
+        let added = browser.submit(&shown, &confirm, &fields).await.expect(StatusCode::OK);
+        assert_eq!(added.body.matches("<li><code>").count(), 10);
+        let (_, paper) = added.body.split_once("<li><code>").unwrap();
+        let paper = paper.get(..11).unwrap().to_owned();
+        let page = browser.get(factors).await.expect(StatusCode::OK);
+        assert!(page.body.contains("10 of your codes are left"), "{}", page.body);
+        // The next sign-in asks for it, and goes on to where the person wanted to go.
+        world.advance(Duration::from_secs(30));
+        let mut other = house.browser();
+        let fields =
+            [("email", "ada@example.org"), ("password", PASSWORD), ("next", "/cart?item=1")];
+        let half = other.submit("/auth/sign-in", "/auth/sign-in", &fields).await;
+        let second = half.expect(StatusCode::SEE_OTHER).location().to_owned();
+        assert_eq!(second, "/auth/second?next=%2Fcart%3Fitem%3D1");
+        assert!(!other.cookies.contains_key("__Host-stagedoor"));
+        assert_eq!(other.get("/auth/account").await.location(),
+            "/auth/sign-in?next=%2Fauth%2Faccount");
+        let page = other.get(&second).await.expect(StatusCode::OK);
+        insta::assert_snapshot!("second", tidy(&page.body));
+        let by_paper = other.get(&format!("{second}&method=backup_code")).await;
+        assert!(by_paper.expect(StatusCode::OK).body.contains("It works once"));
+        let fields = [("method", "totp"), ("code", "000000"), ("next", "/cart?item=1")];
+        let wrong = other.submit(&second, "/auth/second", &fields).await;
+        let wrong = wrong.expect(StatusCode::UNPROCESSABLE_ENTITY);
+        insta::assert_snapshot!("second_wrong", tidy(&wrong.body));
+        let right = code();
+        let fields = [("method", "totp"), ("code", right.expose()), ("next", "/cart?item=1")];
+        let inside = other.submit(&second, "/auth/second", &fields).await;
+        assert_eq!(inside.expect(StatusCode::SEE_OTHER).location(), "/cart?item=1");
+        assert!(other.cookies.contains_key("__Host-stagedoor"));
+        assert!(!other.cookies.contains_key("__Host-stagedoor_pending"));
+        let over = other.get(&second).await.expect(StatusCode::UNAUTHORIZED);
+        insta::assert_snapshot!("second_over", tidy(&over.body));
+        // New codes, then the app is taken away again; old proofs are asked for anew.
+        let codes = "/auth/account/backup-codes";
+        let fields = [("method", "backup_code"), ("code", paper.as_str())];
+        let new = other.submit(factors, codes, &fields).await.expect(StatusCode::OK);
+        assert!(!new.body.contains(&paper));
+        assert_eq!(browser.get(factors).await.location(),
+            "/auth/sign-in?next=%2Fauth%2Faccount%2Ffactors");
+        world.advance(Duration::from_secs(700));
+        let remove = format!("{factors}/remove");
+        let right = code();
+        let fields =
+            [("factor", factor.as_str()), ("method", "totp"), ("code", right.expose())];
+        let stale = other.submit(factors, &remove, &fields).await;
+        let confirm = "/auth/confirm?next=%2Fauth%2Faccount%2Ffactors";
+        assert_eq!(stale.location(), confirm);
+        let fields = [("password", PASSWORD), ("next", factors)];
+        assert_eq!(other.submit(confirm, "/auth/confirm", &fields).await.location(), factors);
+        let fields =
+            [("factor", factor.as_str()), ("method", "totp"), ("code", right.expose())];
+        let gone = other.submit(factors, &remove, &fields).await;
+        assert_eq!(gone.location(), "/auth/account/factors?notice=removed");
+    }
+
+    async fn a_second_factor_that_must_be_is_got_on_the_way_in(world: &testkit::World) {
+        let house = House::with(world, required(AccountKind::Customer));
+        house.customer("ada@example.org").await;
+        let mut browser = house.browser();
+        let fields = [("email", "ada@example.org"), ("password", PASSWORD), ("next", "/cart")];
+        let half = browser.submit("/auth/sign-in", "/auth/sign-in", &fields).await;
+        let enrol = half.expect(StatusCode::SEE_OTHER).location().to_owned();
+        assert_eq!(enrol, "/auth/second/enrol?next=%2Fcart");
+        assert_eq!(browser.get("/auth/second?next=/cart").await.location(), enrol);
+        let page = browser.get(&enrol).await.expect(StatusCode::OK);
+        insta::assert_snapshot!("second_enrol", tidy(&page.body));
+        let begun = browser.submit(&enrol, "/auth/second/enrol", &[("next", "/cart")]).await;
+        let shown = begun.expect(StatusCode::SEE_OTHER).location().to_owned();
+        let page = browser.get(&shown).await.expect(StatusCode::OK);
+        let (_, key) = page.body.split_once("<code class=\"key\">").unwrap();
+        let key = kernel::Secret::new(key.split_once('<').unwrap().0.replace(' ', ""));
+        let factor = shown.split_once("factor=").unwrap().1.to_owned();
+        let fields = [("factor", factor.as_str()), ("code", "123"), ("next", "/cart")];
+        let wrong = browser.submit(&shown, "/auth/second/enrolled", &fields).await;
+        assert!(wrong.expect(StatusCode::UNPROCESSABLE_ENTITY).body.contains("id=\"e-code\""));
+        let code = code_at(&key, world.now().seconds());
+        let fields = [("factor", factor.as_str()), ("code", code.expose()), ("next", "/cart")];
+        let inside = browser.submit(&shown, "/auth/second/enrolled", &fields).await;
+        let inside = inside.expect(StatusCode::OK);
+        assert_eq!(inside.body.matches("<li><code>").count(), 10);
+        assert!(inside.body.contains("href=\"/cart\""));
+        let _ = browser.get("/auth/account").await.expect(StatusCode::OK);
+        // An app cannot do so; it is told.
+        house.customer("bob@example.org").await;
+        let body = json!({"email": "bob@example.org", "password": PASSWORD});
+        let half = house.browser().post_json("/v1/sign-in", &body).await;
+        let half: serde_json::Value = half.expect(StatusCode::ACCEPTED).json();
+        assert_eq!(half["methods"], json!([]));
+    }
+
+    async fn an_app_gets_and_proves_a_second_factor(world: &testkit::World) {
+        let house = House::new(world);
+        house.customer("ada@example.org").await;
+        let mut app = house.browser();
+        let body = json!({"email": "ada@example.org", "password": PASSWORD});
+        let tokens: serde_json::Value = app.post_json("/v1/sign-in", &body).await.json();
+        app.bearer = tokens["access_token"].as_str().map(str::to_owned);
+        let begin = app.post_json("/v1/account/factors/totp", &json!({"name": "Ada's"})).await;
+        let begun: serde_json::Value = begin.expect(StatusCode::OK).json();
+        assert!(begun["uri"].as_str().unwrap().starts_with("otpauth://totp/Lantern%20Market:"));
+        let key = kernel::Secret::new(begun["key"].as_str().unwrap().to_owned());
+        let confirm = format!("/v1/account/factors/{}/confirm", begun["factor"].as_str().unwrap());
+        let code = |at: i64| json!({"code": code_at(&key, world.now().seconds() + at).expose()});
+        let wrong = app.post_json(&confirm, &json!({"code": "1"})).await;
+        let _ = wrong.expect(StatusCode::UNPROCESSABLE_ENTITY);
+        let added = app.post_json(&confirm, &code(0)).await.expect(StatusCode::OK);
+        let codes: serde_json::Value = added.json();
+        assert_eq!(codes["backup_codes"].as_array().unwrap().len(), 10);
+        let listed: serde_json::Value = app.get_json("/v1/account/factors").await.json();
+        assert_eq!(listed["factors"][0]["method"], "totp");
+        assert_eq!(listed["backup_codes_left"], 10);
+        // Another device.
+        let mut other = house.browser();
+        let half: serde_json::Value =
+            other.post_json("/v1/sign-in", &body).await.expect(StatusCode::ACCEPTED).json();
+        assert_eq!(half["methods"], json!(["totp", "backup_code"]));
+        let proof = |method: &str, code: &str| {
+            json!({"pending": half["pending"], "method": method, "code": code})
+        };
+        let used = code(0);
+        let used = proof("totp", used["code"].as_str().unwrap());
+        let used = other.post_json("/v1/sign-in/second", &used).await;
+        let _ = used.expect(StatusCode::UNPROCESSABLE_ENTITY);
+        let paper = proof("backup_code", codes["backup_codes"][0].as_str().unwrap());
+        let inside = other.post_json("/v1/sign-in/second", &paper).await;
+        let inside: serde_json::Value = inside.expect(StatusCode::OK).json();
+        assert!(inside["refresh_token"].is_string() && inside["device"].is_string());
+        let over = other.post_json("/v1/sign-in/second", &paper).await;
+        let _ = over.expect(StatusCode::UNAUTHORIZED);
     }
 
     async fn a_forgotten_password_by_pages(world: &testkit::World) {

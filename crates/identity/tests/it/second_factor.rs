@@ -15,7 +15,7 @@ use crate::house::{DieAfter, House, OTHER, PASSWORD, ROOMS, config, eight, sign_
 const STEP: Duration = Duration::from_secs(30);
 
 /// The code of a key at a moment (RFC 6238), by another library than the room's.
-fn code_at(key: &Secret<String>, at_s: i64) -> Secret<String> {
+pub(crate) fn code_at(key: &Secret<String>, at_s: i64) -> Secret<String> {
     const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let (mut bits, mut held, mut bytes) = (0_u32, 0, Vec::new());
     for letter in key.expose().bytes() {
@@ -102,7 +102,7 @@ async fn claims(house: &House<'_>, tokens: &AppTokens) -> Claims {
     serde_json::from_slice(&body).unwrap()
 }
 
-fn required(kind: AccountKind) -> IdentityConfig {
+pub(crate) fn required(kind: AccountKind) -> IdentityConfig {
     let strict = KindPolicy { second_factor: SecondFactor::Required };
     let policy = match kind {
         AccountKind::Staff => PolicyConfig { staff: strict, ..PolicyConfig::default() },

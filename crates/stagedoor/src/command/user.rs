@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use identity::{
-    AccountKind, AccountView, EndReason, ListAccounts, LockAccount, OpenAccount, StaffRole,
+    AccountKind, AccountView, EndReason, Factors, ListAccounts, LockAccount, OpenAccount, StaffRole,
 };
 use kernel::AccountId;
 
@@ -62,6 +62,11 @@ pub(crate) async fn run(house: &House, command: UserCommand) -> anyhow::Result<(
             let ended = identity.end_sessions(&ctx, account, None, EndReason::Operator).await?;
             out::say(format!("{ended} sessions of {account} are over."));
         }
+        UserCommand::ResetFactors { who, reason } => {
+            let account = find(house, &who).await?;
+            identity.reset_factors(&ctx, account, &reason).await?;
+            out::say(format!("{account} has no second factor any more, its sessions are over."));
+        }
         UserCommand::Erase { who, yes } => {
             let account = find(house, &who).await?;
             anyhow::ensure!(yes, "erasing {account} cannot be undone: say --yes");
@@ -112,6 +117,19 @@ async fn show(house: &House, id: AccountId) -> anyhow::Result<()> {
             ]
         })
         .collect();
+    let Factors { factors, backup_codes_left } = house.identity.factors(id).await?;
+    let own: Vec<Vec<String>> = factors
+        .iter()
+        .map(|factor| {
+            let used = factor.used_at.map(|at| at.to_string()).unwrap_or_default();
+            vec![factor.name.clone(), factor.method.to_string(), factor.added_at.to_string(), used]
+        })
+        .collect();
+    out::say("");
+    out::table(&["second factor", "method", "since", "used"], &own);
+    if !own.is_empty() {
+        out::say(format!("{backup_codes_left} backup codes left."));
+    }
     out::say("");
     out::table(&["session", "since", "address", "agent"], &rows);
     Ok(())
