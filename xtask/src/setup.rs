@@ -41,6 +41,7 @@ const NEEDS: &[Need] = &[
         packages: &["rsyslog", "rsyslog-gnutls"],
         without: "syslog to a real rsyslog",
     },
+    Need { program: "oathtool", packages: &["oathtool"], without: "codes of another program" },
     Need { program: "nginx", packages: &["nginx-light"], without: "forward-auth behind nginx" },
 ];
 
