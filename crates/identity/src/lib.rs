@@ -1,7 +1,8 @@
-//! Who people are: accounts, passwords, sessions, tokens, and the end of each.
+//! Who people are: accounts, passwords, second factors, sessions, tokens, and the end of each.
 //!
 //! The model room: every other room has this shape. Nouns: an *account* of a kind (customer,
-//! influencer, wholesaler, staff); its *password*; a *session*, one sign-in on one device; a
+//! influencer, wholesaler, staff); its *password*; its *factors*, each of a *method*; a sign-in that
+//! is *half-way*; a *session*, one sign-in on one device; a
 //! *family* of refresh tokens, a session's for an app; a *ticket*, a mailed link; a *letter*; an
 //! *application*, to be another kind of account; a *device*, a browser that an account knows.
 //!
@@ -33,16 +34,25 @@
 //! - **I9** an erased person is found by nothing that remains, and the log still verifies;
 //! - **I10** every verb that changes a fact leaves an event in the same transaction;
 //! - **I11** nobody becomes what sells by saying so: an application is decided by an operator;
-//! - **I12** a house that has an administrator keeps one, whoever demotes whom at one moment.
+//! - **I12** a house that has an administrator keeps one, whoever demotes whom at one moment;
+//! - **I13** every sign-in becomes a session in one place, the gate, which no door leads past: where
+//!   an account has a second factor it is proved, whatever was proved first, and two proofs of one
+//!   sort are one;
+//! - **I14** a code counts once, whoever shows it where at one moment; guesses at one method of an
+//!   account share one budget, whatever the number of sign-ins and addresses, and a spent one keeps
+//!   the owner neither from the other methods nor from a device that the account knows;
+//! - **I15** with a factor that comes or goes every session ends that did not prove it.
 //!
 //! **Tables** ([`TABLES`]): `identity_account`, `identity_password`, `identity_ticket`,
 //! `identity_session`, `identity_session_use`, `identity_refresh`, `identity_revocation`,
-//! `identity_attempt`, `identity_mail`, `identity_application`, `identity_turn`. **Events**: [`EVENTS`].
+//! `identity_attempt`, `identity_mail`, `identity_application`, `identity_turn`, `identity_factor`,
+//! `identity_backup_code`, `identity_pending`. **Events**: [`EVENTS`].
 //!
 //! **Threats.** Guessing and stuffing of passwords, floods that exhaust memory; somebody who signs
 //! up with another's address; stolen cookies, refresh tokens, links, databases; two tabs and lost
-//! answers; an operator's mistake. *Not* covered here: somebody who reads the person's mailbox, a
-//! browser that is not its owner's any more, a second factor (the next rooms' work).
+//! answers; an operator's mistake. *Not* covered here: somebody who reads the mailbox of a person
+//! without a second factor, a browser that is not its owner's any more, a page that looks like ours
+//! and passes on at once what is typed there.
 
 mod account;
 mod application;
