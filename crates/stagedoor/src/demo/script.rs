@@ -125,6 +125,7 @@ pub(crate) async fn play(stage: &Stage) -> anyhow::Result<bool> {
     step("she buys", story.buy().await);
     step("the shop tells order.paid", story.order_told().await);
     step("an influencer applies and is approved", story.apply().await);
+    step("a stolen password leads half-way", story.half_way().await);
     step("an attacker sprays passwords and is answered", story.spray().await);
     step("a stolen refresh token ends its family", story.steal().await);
     step("a session is ended everywhere", story.end_everywhere().await);
@@ -261,6 +262,42 @@ impl Story {
             ensure!(SystemClock.now() < deadline, "the fact did not come");
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+
+    /// The influencer has an authenticator app from here on.
+    async fn half_way(&mut self) -> anyhow::Result<String> {
+        let mut mara = Actor::new(&self.way, SELLER_ADDRESS);
+        let password = json!({ "email": SELLER, "password": PASSWORD });
+        let tokens = mara.post_json("/v1/sign-in", &password).await?.json()?;
+        mara.token = Some(text(&tokens, "access_token")?);
+        let begun = mara.post_json("/v1/account/factors/totp", &json!({ "name": "Phone" })).await?;
+        let begun = begun.json()?;
+        let key = totp_rs::Secret::try_from_base32(text(&begun, "key")?)?;
+        let app = totp_rs::Builder::new().with_secret(key).build()?;
+        let now = u64::try_from(SystemClock.now().seconds())?;
+        let confirm = format!("/v1/account/factors/{}/confirm", text(&begun, "factor")?);
+        let code = json!({ "code": app.generate(now).to_string() });
+        let codes = mara.post_json(&confirm, &code).await?.json()?;
+        let paper = codes["backup_codes"][0].as_str().context("no backup codes")?.to_owned();
+        let mut thief = Actor::new(&self.way, THIEF);
+        let half = thief.post_json("/v1/sign-in", &password).await?;
+        ensure!(half.status == 202, "the password alone: {} {}", half.status, half.text());
+        let half = text(&half.json()?, "pending")?;
+        let mut refused = 0;
+        for guess in 0..8 {
+            let code = format!("{guess:06}");
+            let guess = json!({ "pending": half, "method": "totp", "code": code });
+            let answer = thief.post_json("/v1/sign-in/second", &guess).await?;
+            ensure!([422, 429].contains(&answer.status.as_u16()), "a guess: {}", answer.status);
+            refused += u32::from(answer.status == 429);
+        }
+        ensure!(refused == 3, "{refused} guesses of 8 were not even judged");
+        let pending = mara.post_json("/v1/sign-in", &password).await?.json()?;
+        let pending = text(&pending, "pending")?;
+        let paper = json!({ "pending": pending, "method": "backup_code", "code": paper });
+        let inside = mara.post_json("/v1/sign-in/second", &paper).await?;
+        ensure!(inside.status == 200, "her backup code: {} {}", inside.status, inside.text());
+        Ok("five guesses at the code were judged, and her backup code still lets her in".to_owned())
     }
 
     async fn spray(&mut self) -> anyhow::Result<String> {

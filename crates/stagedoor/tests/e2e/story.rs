@@ -21,6 +21,6 @@ fn the_story_holds_on_postgresql_too() {
         let args = [&["demo", "--script", "--database", url][..], &free_ports()].concat();
         let output = run(dir.path(), &args);
         assert!(output.status.success(), "{}", words(&output));
-        assert!(words(&output).contains("10 of 10 steps held"));
+        assert!(words(&output).contains("11 of 11 steps held"));
     });
 }
