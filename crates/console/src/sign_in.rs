@@ -3,14 +3,14 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use identity::{Admission, Client, EndReason, SignIn, device_cookie, half_way};
+use identity::{Admission, Client, EndReason, SignIn, device_cookie, half_way, sign_in_cookies};
 use kernel::Secret;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use web::{
-    App, Caller, Device, Form, Nothing, Page, Problem, Query, SetCookie, Shape, Visit, Wrong, html,
-    html_with, next_or, see_other,
+    App, Caller, Device, Form, Nothing, Page, Problem, Query, SetCookie, Shape, Trusted, Visit,
+    Wrong, html, html_with, next_or, see_other,
 };
 
 use crate::notice::notice;
@@ -88,13 +88,14 @@ async fn sign_in_form(
     app: App,
     Visit(ctx): Visit,
     Device(device): Device,
+    Trusted(trust): Trusted,
     before: Option<Caller>,
     page: Page,
     Form(fields): Form<SignInFields>,
 ) -> Result<Response, Problem> {
     let SignInFields { email, password, next } = fields;
     let typed = email.clone();
-    let command = SignIn { email, password, client: Client::Console, device };
+    let command = SignIn { email, password, client: Client::Console, device, trust };
     match console.identity().sign_in(&ctx, command).await {
         Ok(admission) => {
             // The secret of the session before is overwritten: it must not live on unseen.
@@ -105,10 +106,10 @@ async fn sign_in_form(
                 Admission::Inside(opened) => opened,
                 Admission::Pending(pending) => return half_way((&app, &ctx), &pending, &next),
             };
-            let cookie = app.session_cookie(&ctx, &opened.secret, opened.ends_at)?;
+            let cookies = sign_in_cookies(&app, &ctx, &opened)?;
             let token = console.identity().device_token(&ctx, opened.account).await?;
             let known = device_cookie(&app, &token)?;
-            Ok((cookie, known, see_other(&next_or(&next, "/console", "/console"))).into_response())
+            Ok((cookies, known, see_other(&next_or(&next, "/console", "/console"))).into_response())
         }
         Err(error) => {
             let (status, wrong) = Wrong::shown(error)?;

@@ -52,7 +52,8 @@ async fn open(world: &World) -> Result<(Identity, AppTokens), identity::Error> {
     };
     identity.open_account(&operator, account).await?;
     let password = Secret::new(PASSWORD.to_owned());
-    let command = SignIn { email: EMAIL.to_owned(), password, client: Client::App, device: None };
+    let email = EMAIL.to_owned();
+    let command = SignIn { email, password, client: Client::App, device: None, trust: None };
     let tokens = identity.sign_in_app(&world.ctx(Actor::Nobody), command).await?;
     let tokens = tokens.inside().ok_or(identity::Error::Broken("a second factor is asked for"))?;
     Ok((identity, tokens))

@@ -79,6 +79,7 @@ async fn one(identity: Identity, ctx: Ctx) -> Result<Outcome, Error> {
         password: Secret::new(PASSWORD.to_owned()),
         client: Client::Browser,
         device: None,
+        trust: None,
     };
     let refused = match identity.sign_in(&ctx, command).await {
         Ok(_) => false,

@@ -51,7 +51,7 @@ impl Default for IdentityConfig {
 }
 
 /// `[identity.policy]`: a table for each kind of account.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicyConfig {
     /// Customers.
@@ -62,6 +62,14 @@ pub struct PolicyConfig {
     pub wholesaler: KindPolicy,
     /// Staff.
     pub staff: KindPolicy,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        let never = KindPolicy { remember_device_s: 0, ..KindPolicy::default() };
+        let month = KindPolicy::default();
+        Self { customer: month, influencer: month, wholesaler: never, staff: never }
+    }
 }
 
 impl PolicyConfig {
@@ -78,12 +86,22 @@ impl PolicyConfig {
 }
 
 /// What one kind of account must prove.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KindPolicy {
     /// `optional`: who has a second factor proves it. `required`: who has none gets one at the next
     /// sign-in, before anything else. Default `optional`.
     pub second_factor: SecondFactor,
+    /// How long a device in which a second factor was proved need not prove it again, where its owner
+    /// wants that, s; 0: never. Default 30 days for customers and influencers, 0 for wholesalers and
+    /// staff; 30 days where a kind's table is given without it.
+    pub remember_device_s: u64,
+}
+
+impl Default for KindPolicy {
+    fn default() -> Self {
+        Self { second_factor: SecondFactor::Optional, remember_device_s: 30 * DAY_S }
+    }
 }
 
 /// Whether a second factor is a choice.

@@ -7,17 +7,22 @@ use crate::device::KNOWN_FOR;
 use crate::gate::Pending;
 use crate::session::{Opened, TOKEN_COOKIE};
 
-/// Puts a browser into a session: its cookie, and away with any token of an earlier one.
+/// What a browser that comes in is told to keep, and to forget.
+pub(crate) type Inside = (SetCookie, SetCookie, Option<SetCookie>);
+
+/// Puts a browser into a session: its cookie, away with any token of an earlier one, and what a
+/// trusted device keeps.
 ///
 /// # Errors
 /// A broken problem where the cookie's name cannot be used.
-pub(crate) fn sign_in_cookies(
-    app: &App,
-    ctx: &Ctx,
-    opened: &Opened,
-) -> Result<(SetCookie, SetCookie), Problem> {
+pub fn sign_in_cookies(app: &App, ctx: &Ctx, opened: &Opened) -> Result<Inside, Problem> {
     let cookie = app.session_cookie(ctx, &opened.secret, opened.ends_at)?;
-    Ok((cookie, SetCookie::removed(TOKEN_COOKIE)?))
+    let trust = opened.trust.as_ref().map(|trust| {
+        let life_s = u32::try_from(trust.ends_at.since(ctx.now).as_secs()).unwrap_or(u32::MAX);
+        let (name, secret) = (app.site.trust_cookie, trust.secret.expose());
+        SetCookie::new(name, secret, SameSite::Strict, Some(life_s))
+    });
+    Ok((cookie, SetCookie::removed(TOKEN_COOKIE)?, trust.transpose()?))
 }
 
 /// Lets a browser go on with a sign-in that is half-way. It comes along where another site, such as a

@@ -7,6 +7,7 @@ use crate::account::AccountKind;
 use crate::gate::Method;
 use crate::session::{Client, EndReason};
 use crate::sign_in::SignInFailure;
+use crate::trust::TrustEnd;
 
 spine::words! {
     /// By which way a password came to be another.
@@ -86,6 +87,18 @@ spine::events! {
     /// A code of a second factor was wrong.
     SecondFactorRefused = "second_factor_refused" {
         plain { method: Method } sealed { } retain_days = 365, ocsf = 3002
+    }
+    /// A device is trusted from now on: a second factor is not asked for there.
+    DeviceTrusted = "device_trusted" {
+        plain { client: Client } sealed { } retain_days = 2555, ocsf = 3001
+    }
+    /// A trusted device signed in, and was given another secret.
+    TrustUsed = "trust_used" {
+        plain { client: Client } sealed { } retain_days = 730, ocsf = 3002
+    }
+    /// A device is trusted no more.
+    TrustEnded = "trust_ended" {
+        plain { why: TrustEnd } sealed { } retain_days = 2555, ocsf = 3001
     }
     /// A second factor was begun; it counts when its first code was proved.
     FactorBegun = "factor_begun" {

@@ -41,12 +41,15 @@
 //! - **I14** a code counts once, whoever shows it where at one moment; guesses at one method of an
 //!   account share one budget, whatever the number of sign-ins and addresses, and a spent one keeps
 //!   the owner neither from the other methods nor from a device that the account knows;
-//! - **I15** with a factor that comes or goes every session ends that did not prove it.
+//! - **I15** with a factor that comes or goes every session ends that did not prove it;
+//! - **I16** a trusted device stands in for a second factor, never for the password, and not for the
+//!   assurance of one; what was copied of it is good at most until either of the two signs in again, and
+//!   whatever ends the account's sessions ends its trust.
 //!
 //! **Tables** ([`TABLES`]): `identity_account`, `identity_password`, `identity_ticket`,
 //! `identity_session`, `identity_session_use`, `identity_refresh`, `identity_revocation`,
 //! `identity_attempt`, `identity_mail`, `identity_application`, `identity_turn`, `identity_factor`,
-//! `identity_backup_code`, `identity_pending`. **Events**: [`EVENTS`].
+//! `identity_backup_code`, `identity_pending`, `identity_trusted_device`. **Events**: [`EVENTS`].
 //!
 //! **Threats.** Guessing and stuffing of passwords, floods that exhaust memory; somebody who signs
 //! up with another's address; stolen cookies, refresh tokens, links, databases; two tabs and lost
@@ -84,6 +87,7 @@ mod sweep;
 mod tables;
 mod ticket;
 mod totp;
+mod trust;
 
 pub use account::{
     AccountKind, AccountState, AccountView, DisplayName, EraseAccount, Rename, StaffRole,
@@ -94,13 +98,13 @@ pub use config::{
     AttemptConfig, Budget, IdentityConfig, KindPolicy, Life, LinkConfig, MailConfig, MailRoad,
     PasswordConfig, PolicyConfig, SecondFactor, SessionConfig, SmtpSecurity, TokenConfig,
 };
-pub use cookies::{device_cookie, pending_cookie};
+pub use cookies::{device_cookie, pending_cookie, sign_in_cookies};
 pub use email::Email;
 pub use error::Error;
 pub use events::*;
 pub use factor::{Code, FactorId, FactorView, Factors, RemoveFactor};
 pub use gate::http::half_way;
-pub use gate::{Admission, Method, Methods, Pending, ProveFirst, ProveSecond};
+pub use gate::{Admission, Choices, Method, Methods, Pending, ProveFirst, ProveSecond};
 pub use http::{operator_routes, routes, second_factor_pages};
 pub use mail::{
     Delivered, Kept, Mail, MailError, MailId, Mailer, Outbox, SmtpFiles, SmtpMailer, Waiting,
@@ -121,6 +125,7 @@ pub use sign_in::{SignIn, SignInFailure};
 pub use sign_up::{SignUp, VerifyEmail};
 pub use sweep::Swept as SweptRows;
 pub use totp::{ConfirmTotp, TotpKey};
+pub use trust::{Trust, TrustEnd, TrustId, TrustView};
 
 /// What the room brings into the house.
 pub const ROOM: spine::Room = spine::Room {
@@ -159,6 +164,7 @@ pub const ROOM: spine::Room = spine::Room {
         restored::STATEMENTS,
         session::store::STATEMENTS,
         ticket::STATEMENTS,
+        trust::store::STATEMENTS,
     ],
     consumers: &[<Identity as spine::Obeys>::NAME],
     obeys: <Identity as spine::Obeys>::ACTIONS,

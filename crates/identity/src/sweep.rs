@@ -10,10 +10,10 @@ use crate::account::store as account;
 use crate::error::Error;
 use crate::events;
 use crate::room::Identity;
-use crate::{attempt, ending, factor, gate, mail, refresh, session, ticket};
+use crate::{attempt, ending, factor, gate, mail, refresh, session, ticket, trust};
 
 /// Rows of one table in one step: a transaction may touch 512.
-const STEP_ROWS: i64 = 100;
+const STEP_ROWS: i64 = 80;
 /// Ended sessions stay in sight of the log's readers.
 const SESSION_KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// Spent tickets and sent mails.
@@ -37,7 +37,8 @@ pub struct Swept {
     pub tickets: u64,
     /// Sessions.
     pub sessions: u64,
-    /// Sign-ins that stayed half-way, and second factors that were never confirmed.
+    /// Sign-ins that stayed half-way, second factors that were never confirmed, devices whose trust is
+    /// over.
     pub half_way: u64,
 }
 
@@ -112,6 +113,7 @@ async fn sweep_facts(tx: &mut Tx, ctx: &Ctx) -> Result<Swept, Error> {
     let tickets = tx.change(&ticket::SWEEP, args![before, STEP_ROWS]).await?.len();
     let pending = tx.change(&gate::store::SWEEP, args![before, STEP_ROWS]).await?.len();
     let before = ctx.now.minus(DAY);
+    let over = tx.change(&trust::store::SWEEP, args![ctx.now, STEP_ROWS]).await?.len();
     let begun = tx.change(&factor::store::SWEEP, args![before, STEP_ROWS]).await?.len();
     let before = ctx.now.minus(SESSION_KEPT);
     let sessions = tx.change(&session::store::SWEEP, args![before, STEP_ROWS]).await?.len();
@@ -119,6 +121,6 @@ async fn sweep_facts(tx: &mut Tx, ctx: &Ctx) -> Result<Swept, Error> {
         tx.change(&refresh::store::SWEEP, args![STEP_ROWS]).await?;
     }
     let count = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX);
-    let half_way = count(pending + begun);
+    let half_way = count(pending + begun + over);
     Ok(Swept { tickets: count(tickets), sessions: count(sessions), half_way })
 }

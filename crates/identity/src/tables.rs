@@ -63,6 +63,16 @@ spine::tables! {
             used_at: Time
         }
     }
+    /// A device in which a second factor is not asked for.
+    identity_trusted_device: fact {
+        subject = "account", purpose = "not to ask for a second factor where its owner signed in before",
+        retain = "until its end, taken away, or erased", erase = delete,
+        columns {
+            id: Id, version: Version, account: Plain, epoch: Plain, client: Plain,
+            secret_hash: SecretHash, before_hash: SecretHash, agent_sealed: Sealed,
+            created_at: Time, used_at: Time, expires_at: Time
+        }
+    }
     /// A sign-in that is half-way: a first factor was proved, and another is asked for.
     identity_pending: fact {
         subject = "account", purpose = "to ask for a second factor", retain = "7 days after its end",

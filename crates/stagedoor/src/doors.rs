@@ -75,6 +75,7 @@ async fn cookie(house: &House, email: &str, client: Device) -> String {
         password: Secret::new(PASSWORD.to_owned()),
         client,
         device: None,
+        trust: None,
     };
     let opened = house.identity.sign_in(&house.operator_ctx(), sign_in).await.unwrap();
     let opened = opened.inside().unwrap();

@@ -143,6 +143,7 @@ impl World {
             password: Secret::new(password.to_owned()),
             client: Client::Browser,
             device: None,
+            trust: None,
         }
     }
 

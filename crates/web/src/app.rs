@@ -73,6 +73,8 @@ pub struct Site {
     pub session_same_site: SameSite,
     /// The cookie by which an account knows the browsers that its owner signed in with.
     pub device_cookie: &'static str,
+    /// The cookie by which an account trusts a browser without a second factor.
+    pub trust_cookie: &'static str,
     /// The cookie of a sign-in that is half-way.
     pub pending_cookie: &'static str,
     /// Where a page sends a person who has to sign in.
@@ -93,6 +95,7 @@ impl Site {
             session_cookie: "__Host-stagedoor",
             session_same_site: SameSite::Lax,
             device_cookie: "__Host-stagedoor_device",
+            trust_cookie: "__Host-stagedoor_trust",
             pending_cookie: "__Host-stagedoor_pending",
             sign_in: "/auth/sign-in",
             operator_sign_in: "/console/sign-in",
@@ -107,6 +110,7 @@ impl Site {
             session_cookie: "__Host-stagedoor_console",
             session_same_site: SameSite::Strict,
             device_cookie: "__Host-stagedoor_console_device",
+            trust_cookie: "__Host-stagedoor_console_trust",
             pending_cookie: "__Host-stagedoor_console_pending",
             sign_in: "/console/sign-in",
             home: "/console",

@@ -139,7 +139,8 @@ impl<'a> House<'a> {
 
     pub(crate) async fn sign_in_by(&self, ctx: &Ctx, email: &str, with: With) -> Opened {
         let password = Secret::new(PASSWORD.to_owned());
-        let command = SignIn { email: email.to_owned(), password, client: with, device: None };
+        let command =
+            SignIn { email: email.to_owned(), password, client: with, device: None, trust: None };
         self.identity.sign_in(ctx, command).await.expect("signed in").inside().expect("whole")
     }
 
@@ -153,6 +154,7 @@ impl<'a> House<'a> {
                 password: Secret::new("a wrong password".to_owned()),
                 client: With::Browser,
                 device: None,
+                trust: None,
             };
             let refused = self.identity.sign_in(&ctx, command).await;
             assert!(refused.is_err());

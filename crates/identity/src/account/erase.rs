@@ -12,7 +12,7 @@ use crate::password::store as password;
 use crate::refresh::store as refresh;
 use crate::room::Identity;
 use crate::session::{EndReason, store as session};
-use crate::{application, backup_code, events, factor, gate, ticket};
+use crate::{application, backup_code, events, factor, gate, ticket, trust};
 
 /// The owner asks to be erased, and proves the password once more.
 #[derive(Debug)]
@@ -92,6 +92,7 @@ pub(crate) async fn delete_rows(tx: &mut Tx, id: AccountId) -> Result<(), Error>
         &factor::store::ERASE,
         &backup_code::store::ERASE,
         &gate::store::ERASE,
+        &trust::store::ERASE,
         &ticket::ERASE,
         &refresh::ERASE,
         &session::ERASE,

@@ -20,6 +20,7 @@ use crate::gate::Method;
 use crate::gate::http::{KeyShown, codes_page};
 use crate::room::Identity;
 use crate::totp::{ConfirmTotp, TotpKey};
+use crate::trust::{TrustEnd, TrustId, TrustView};
 
 const FACTORS: &str = "/auth/account/factors";
 
@@ -30,11 +31,14 @@ pub(crate) fn routes() -> OpenApiRouter<Identity> {
         .routes(routes!(confirm_totp_form))
         .routes(routes!(remove_form))
         .routes(routes!(backup_codes_form))
+        .routes(routes!(end_trust_form))
         .routes(routes!(factors_json))
         .routes(routes!(totp_json))
         .routes(routes!(confirm_totp_json))
         .routes(routes!(remove_json))
         .routes(routes!(backup_codes_json))
+        .routes(routes!(trusted_json))
+        .routes(routes!(end_trust_json))
 }
 
 /// Which form of the page came back.
@@ -52,6 +56,7 @@ struct FactorsPage {
     notice: Option<&'static str>,
     factors: Vec<Shown>,
     codes_left: u32,
+    trusted: Vec<TrustShown>,
     methods: [(&'static str, &'static str); 2],
     wrong_add: Wrong,
     wrong_codes: Wrong,
@@ -64,6 +69,15 @@ struct Shown {
     added: String,
     used: String,
     wrong: Wrong,
+}
+
+/// One trusted device as the page shows it.
+struct TrustShown {
+    id: TrustId,
+    agent: String,
+    since: String,
+    used: String,
+    ends: String,
 }
 
 #[derive(Template)]
@@ -96,6 +110,12 @@ struct AddFields {
 struct ConfirmFields {
     factor: FactorId,
     code: Secret<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrustFields {
+    device: TrustId,
 }
 
 #[derive(Deserialize)]
@@ -167,6 +187,7 @@ impl CodesView {
 fn notice(code: Option<&str>) -> Option<&'static str> {
     match code? {
         "added" => Some("Your authenticator app is added; your other devices are signed out."),
+        "trust" => Some("That device is asked for a second factor again."),
         "removed" => Some("It is taken away; your other devices are signed out."),
         _ => None,
     }
@@ -190,6 +211,14 @@ fn must_be_fresh(caller: &Caller) -> Result<(), Problem> {
 
 async fn factors(room: &Identity, caller: &Caller, page: Page) -> Result<FactorsPage, Problem> {
     let Factors { factors, backup_codes_left } = room.factors(caller.account).await?;
+    let trusted = room.trusted_devices(&caller.ctx, caller.account).await?;
+    let trusted = trusted.into_iter().map(|device| TrustShown {
+        id: device.id,
+        agent: device.agent,
+        since: minute(device.since),
+        used: minute(device.used_at),
+        ends: minute(device.ends_at),
+    });
     let shown = factors.into_iter().map(|factor| Shown {
         id: factor.id,
         name: factor.name,
@@ -202,6 +231,7 @@ async fn factors(room: &Identity, caller: &Caller, page: Page) -> Result<Factors
         notice: None,
         factors: shown.collect(),
         codes_left: backup_codes_left,
+        trusted: trusted.collect(),
         methods: [
             (Method::Totp.as_str(), "Authenticator app"),
             (Method::BackupCode.as_str(), "Backup code"),
@@ -368,6 +398,55 @@ async fn backup_codes_form(
         Ok(codes) => html(&codes_page(page, codes, FACTORS.to_owned())),
         Err(error) => again((&room, &caller, page), Section::BackupCodes, error).await,
     }
+}
+
+/// Asks a trusted device for a second factor again.
+#[utoipa::path(
+    post, path = "/auth/account/trusted-devices/end", operation_id = "identity.end_trust_form",
+    tag = "identity", responses((status = 303, description = "Back to the page")),
+    extensions(("x-effect" = json!("fact")), ("x-access" = json!("session")))
+)]
+async fn end_trust_form(
+    State(room): State<Identity>,
+    caller: Caller,
+    Form(fields): Form<TrustFields>,
+) -> Result<Response, Problem> {
+    let of = (caller.account, fields.device);
+    room.end_trust(&caller.ctx, of, TrustEnd::Revoked).await?;
+    Ok(see_other(&format!("{FACTORS}?notice=trust")))
+}
+
+/// The devices on which the caller is not asked for a second factor, newest first.
+#[utoipa::path(
+    get, path = "/v1/account/trusted-devices", operation_id = "identity.trusted_devices",
+    tag = "identity",
+    responses((status = 200, description = "The devices", body = Vec<TrustView>)),
+    extensions(("x-effect" = json!("none")), ("x-access" = json!("session")))
+)]
+async fn trusted_json(
+    State(room): State<Identity>,
+    caller: Caller,
+) -> Result<Json<Vec<TrustView>>, Problem> {
+    Ok(Json(room.trusted_devices(&caller.ctx, caller.account).await?))
+}
+
+/// Asks a trusted device of the caller for a second factor again.
+#[utoipa::path(
+    delete, path = "/v1/account/trusted-devices/{device}", operation_id = "identity.end_trust",
+    tag = "identity", params(("device" = String, Path, description = "The device")),
+    responses(
+        (status = 204, description = "It is asked again"),
+        (status = 404, description = "The caller trusts no such device", body = web::Document),
+    ),
+    extensions(("x-effect" = json!("fact")), ("x-access" = json!("session")))
+)]
+async fn end_trust_json(
+    State(room): State<Identity>,
+    caller: Caller,
+    Path(device): Path<TrustId>,
+) -> Result<StatusCode, Problem> {
+    room.end_trust(&caller.ctx, (caller.account, device), TrustEnd::Revoked).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The caller's second factors.

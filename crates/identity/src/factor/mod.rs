@@ -173,7 +173,7 @@ impl Identity {
     ) -> Result<Option<Proof>, Error> {
         match method {
             // Never asked for here.
-            Method::Password => Ok(None),
+            Method::Password | Method::TrustedDevice => Ok(None),
             Method::Totp => {
                 let rows = self.factor_rows(id).await?;
                 self.resolve_account(id).await?;

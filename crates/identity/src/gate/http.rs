@@ -13,8 +13,8 @@ use web::{
     Wrong, html, html_with, next_or, see_other,
 };
 
-use super::{Method, Pending, ProveFirst, ProveSecond};
-use crate::cookies::{device_cookie, pending_cookie, sign_in_cookies};
+use super::{Choices, Method, Pending, ProveFirst, ProveSecond};
+use crate::cookies::{Inside, device_cookie, pending_cookie, sign_in_cookies};
 use crate::error::Error;
 use crate::factor::FactorId;
 use crate::refresh::http::TokensView;
@@ -66,7 +66,7 @@ struct Asked {
 
 const fn asked(method: Method) -> Asked {
     match method {
-        Method::Password | Method::Totp => Asked {
+        Method::Password | Method::TrustedDevice | Method::Totp => Asked {
             method: Method::Totp,
             told: "Enter the six digits that your authenticator app shows for this shop.",
             label: "Code",
@@ -91,6 +91,9 @@ struct SecondPage {
     next: String,
     asked: Asked,
     others: Vec<Asked>,
+    /// The offer to trust the device; none where it may not be.
+    offer: Option<String>,
+    remember: bool,
 }
 
 /// A step that nothing can be shown for: the sign-in is over.
@@ -161,6 +164,9 @@ struct SecondFields {
     code: Secret<String>,
     #[serde(default)]
     next: String,
+    /// `yes` where the device is to be trusted.
+    #[serde(default)]
+    remember: String,
 }
 
 #[derive(Deserialize)]
@@ -216,6 +222,9 @@ struct SecondBody {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     device: Option<Secret<String>>,
+    /// Whether the device is to be trusted: its next sign-ins show the `trust` of the answer instead.
+    #[serde(default)]
+    remember: bool,
 }
 
 /// The secret of the sign-in, with what signs in on this site.
@@ -230,7 +239,8 @@ fn over(app: &App, page: Page, error: Error) -> Result<Response, Problem> {
     html_with(status, &OverPage { page, wrong, sign_in: app.site.sign_in })
 }
 
-fn second(page: Page, methods: &[Method], chosen: Option<Method>, next: String) -> SecondPage {
+fn second(page: Page, choices: &Choices, chosen: Option<Method>, next: String) -> SecondPage {
+    let methods = choices.methods.as_slice();
     let first = methods.first().copied().unwrap_or(Method::Totp);
     let method = chosen.filter(|method| methods.contains(method)).unwrap_or(first);
     let others = methods.iter().filter(|other| **other != method);
@@ -240,6 +250,10 @@ fn second(page: Page, methods: &[Method], chosen: Option<Method>, next: String) 
         next,
         asked: asked(method),
         others: others.map(|other| asked(*other)).collect(),
+        offer: choices.remember.map(|life| {
+            format!("Do not ask on this device for {} days", life.as_secs().div_ceil(86_400))
+        }),
+        remember: false,
     }
 }
 
@@ -265,8 +279,8 @@ async fn second_page(
         Err(error) => Err(error),
     };
     match looked {
-        Ok(methods) if methods.is_empty() => Ok(see_other(&with_next(ENROL, &query.next))),
-        Ok(methods) => html(&second(page, &methods, query.method, query.next)),
+        Ok(choices) if choices.methods.is_empty() => Ok(see_other(&with_next(ENROL, &query.next))),
+        Ok(choices) => html(&second(page, &choices, query.method, query.next)),
         Err(error) => over(&app, page, error),
     }
 }
@@ -289,12 +303,14 @@ async fn second_form(
     page: Page,
     Form(fields): Form<SecondFields>,
 ) -> Result<Response, Problem> {
-    let SecondFields { method, code, next } = fields;
+    let SecondFields { method, code, next, remember } = fields;
+    let remember = remember == "yes";
     let (secret, client) = match begun(&app, half_way) {
         Ok(begun) => begun,
         Err(error) => return over(&app, page, error),
     };
-    let command = ProveSecond { secret: secret.clone(), client, method, code, device };
+    let again = secret.clone();
+    let command = ProveSecond { secret, client, method, code, device, remember };
     match room.prove_second(&ctx, command).await {
         Ok(opened) => {
             let home = app.site.home;
@@ -304,20 +320,19 @@ async fn second_form(
         Err(error @ Error::SignInOver) => over(&app, page, error),
         Err(error) => {
             let (status, wrong) = Wrong::shown(error)?;
-            let methods = room.look_at_pending(&ctx, &secret, client).await?;
-            html_with(status, &SecondPage { wrong, ..second(page, &methods, Some(method), next) })
+            let choices = room.look_at_pending(&ctx, &again, client).await?;
+            let shown = second(page, &choices, Some(method), next);
+            html_with(status, &SecondPage { wrong, remember, ..shown })
         }
     }
 }
-
-type Cookies = (SetCookie, SetCookie);
 
 /// The cookies of a browser whose sign-in is whole.
 async fn inside(
     room: &Identity,
     app: &App,
     (ctx, opened): (&Ctx, &Opened),
-) -> Result<(Cookies, Cookies), Problem> {
+) -> Result<(Inside, (SetCookie, SetCookie)), Problem> {
     let session = sign_in_cookies(app, ctx, opened)?;
     let known = device_cookie(app, &room.device_token(ctx, opened.account).await?)?;
     Ok((session, (known, SetCookie::removed(app.site.pending_cookie)?)))
@@ -450,8 +465,9 @@ async fn second_json(
     Visit(ctx): Visit,
     Json(body): Json<SecondBody>,
 ) -> Result<Json<TokensView>, Problem> {
-    let SecondBody { pending, method, code, device } = body;
-    let command = ProveSecond { secret: pending, client: Client::App, method, code, device };
+    let SecondBody { pending, method, code, device, remember } = body;
+    let client = Client::App;
+    let command = ProveSecond { secret: pending, client, method, code, device, remember };
     let tokens = room.prove_second_app(&ctx, command).await?;
     let device = room.device_token(&ctx, tokens.account).await?;
     Ok(Json(TokensView::of(&ctx, &tokens).with_device(&device)))

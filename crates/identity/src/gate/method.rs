@@ -11,6 +11,8 @@ spine::words! {
         Totp = "totp",
         /// One of the backup codes.
         BackupCode = "backup_code",
+        /// A device in which one of them was proved before.
+        TrustedDevice = "trusted_device",
     }
 }
 
@@ -27,15 +29,16 @@ impl Method {
     const fn sort(self) -> Sort {
         match self {
             Self::Password => Sort::Known,
-            Self::Totp | Self::BackupCode => Sort::Held,
+            Self::Totp | Self::BackupCode | Self::TrustedDevice => Sort::Held,
         }
     }
 
-    /// As in the claim `amr` (RFC 8176).
-    const fn reference(self) -> &'static str {
+    /// As in the claim `amr` (RFC 8176); none for what was not proved this time.
+    const fn reference(self) -> Option<&'static str> {
         match self {
-            Self::Password => "pwd",
-            Self::Totp | Self::BackupCode => "otp",
+            Self::Password => Some("pwd"),
+            Self::Totp | Self::BackupCode => Some("otp"),
+            Self::TrustedDevice => None,
         }
     }
 }
@@ -72,14 +75,19 @@ impl Methods {
     /// For the claim `amr` (RFC 8176).
     #[must_use]
     pub fn references(&self) -> Vec<String> {
-        let proved = self.0.iter().map(|method| method.reference());
-        proved.chain(self.are_two().then_some("mfa")).map(str::to_owned).collect()
+        let mut proved: Vec<&str> = self.0.iter().filter_map(|method| method.reference()).collect();
+        if proved.len() > 1 {
+            proved.push("mfa");
+        }
+        proved.into_iter().map(str::to_owned).collect()
     }
 
-    /// For the claim `acr`: the assurance level that the sign-in reaches (NIST SP 800-63B).
+    /// For the claim `acr`: the assurance level that the sign-in reaches (NIST SP 800-63B). A device
+    /// that was trusted before proves nothing now.
     #[must_use]
     pub fn level(&self) -> &'static str {
-        if self.are_two() { "aal2" } else { "aal1" }
+        let proved = self.0.iter().filter(|method| method.reference().is_some());
+        if proved.count() > 1 { "aal2" } else { "aal1" }
     }
 
     /// Reads what was stored; a session from before methods were stored had the password alone.
@@ -109,7 +117,8 @@ mod tests {
                 let both = Methods::of(*first).and(*second);
                 assert_eq!(both.is_some(), first.sort() != second.sort(), "{first} {second}");
                 let Some(both) = both else { continue };
-                assert_eq!(both.level(), "aal2");
+                let is_trusted = [first, second].contains(&&Method::TrustedDevice);
+                assert_eq!(both.level(), if is_trusted { "aal1" } else { "aal2" });
                 for third in Method::ALL {
                     assert_eq!(both.and(*third), None);
                 }
@@ -123,6 +132,8 @@ mod tests {
         assert_eq!(both.to_string(), "password totp");
         assert_eq!(Methods::read(Some("password totp")), both);
         assert_eq!(both.references(), ["pwd", "otp", "mfa"]);
+        let trusted = Methods::of(Method::Password).and(Method::TrustedDevice).unwrap();
+        assert_eq!((trusted.references(), trusted.level()), (vec!["pwd".to_owned()], "aal1"));
         for old in [None, Some(""), Some("nothing known")] {
             assert_eq!(Methods::read(old), Methods::of(Method::Password));
             assert_eq!(Methods::read(old).level(), "aal1");

@@ -80,6 +80,15 @@ pub struct Pending {
     pub methods: Vec<Method>,
 }
 
+/// What a sign-in that is half-way can go on by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choices {
+    /// The methods. None: the account must get a second factor first.
+    pub methods: Vec<Method>,
+    /// How long the device may be trusted afterwards; none where it may not.
+    pub remember: Option<Duration>,
+}
+
 /// A second factor for a sign-in that is half-way.
 #[derive(Debug)]
 pub struct ProveSecond {
@@ -93,6 +102,8 @@ pub struct ProveSecond {
     pub code: Secret<String>,
     /// The token by which the account knows the device, where it shows one.
     pub device: Option<Secret<String>>,
+    /// Whether the device is to be trusted from now on, where the policy allows it.
+    pub remember: bool,
 }
 
 /// The first code of an authenticator app, for a sign-in that may not go on without one.
@@ -194,8 +205,7 @@ impl Identity {
         Ok(Pending { secret, ends_at, methods })
     }
 
-    /// What a sign-in that is half-way can go on by; none of it where the account must get a second
-    /// factor first.
+    /// What a sign-in that is half-way can go on by.
     ///
     /// # Errors
     /// [`Error::SignInOver`] where there is none, whatever the cause.
@@ -204,9 +214,11 @@ impl Identity {
         ctx: &Ctx,
         secret: &Secret<String>,
         client: Client,
-    ) -> Result<Vec<Method>, Error> {
+    ) -> Result<Choices, Error> {
         let pending = self.pending(ctx, secret, client).await?;
-        Ok(pending.proved.beside(&self.own_methods(pending.account).await?))
+        let methods = pending.proved.beside(&self.own_methods(pending.account).await?);
+        let kind = self.known(pending.account).await?.kind;
+        Ok(Choices { methods, remember: self.trust_life(kind) })
     }
 
     /// The sign-in that a secret goes on with.
@@ -337,7 +349,7 @@ impl Identity {
     }
 
     async fn finish_pending(&self, ctx: &Ctx, command: ProveSecond) -> Result<Entered, Error> {
-        let ProveSecond { secret, client, method, code, device } = command;
+        let ProveSecond { secret, client, method, code, device, remember } = command;
         let pending = self.pending(ctx, &secret, client).await?;
         let proved = pending.proved.and(method).ok_or(Error::CodeWrong)?;
         let account = self.known(pending.account).await?;
@@ -349,7 +361,11 @@ impl Identity {
                 self.write(&mut tx, ctx, (account.id, email), Letter::BackupCodeUsed).await?;
             }
             let entered = self.finish(&mut tx, ctx, &account, (&pending, method, &proved)).await?;
-            Ok::<_, Error>(entered)
+            let trust = match remember {
+                true => self.begin_trust(&mut tx, ctx, &account, client).await?,
+                false => None,
+            };
+            Ok::<_, Error>(entered.with_trust(trust))
         })?;
         self.mail_waits().notify_one();
         Ok(entered)

@@ -31,6 +31,10 @@ pub(crate) struct TokensView {
     /// After a sign-in: keep it, and send it with the next sign-in on this device.
     #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<String>,
+    /// After a sign-in on a trusted device: keep it in place of the last one, and send it with the
+    /// next sign-in on this device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust: Option<String>,
 }
 
 impl TokensView {
@@ -47,6 +51,7 @@ impl TokensView {
             refresh_token: tokens.refresh.expose().clone(),
             session: tokens.session,
             device: None,
+            trust: tokens.trust.as_ref().map(|trust| trust.secret.expose().clone()),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::events;
 use crate::room::Identity;
 use crate::session::{EndReason, Entered, Opened};
 use crate::ticket::secret_hash;
+use crate::trust::Trust;
 use policy::{Fate, Shown, Standing, judge, mac_input};
 use store::Family;
 
@@ -37,6 +38,8 @@ pub struct AppTokens {
     pub session: SessionId,
     /// The account.
     pub account: AccountId,
+    /// After a sign-in: what a trusted device keeps until its next one.
+    pub trust: Option<Trust>,
 }
 
 /// A new generation of a family.
@@ -91,7 +94,8 @@ impl Identity {
         let session = opened.session;
         let refresh = refresh.ok_or(Error::Broken("a session of an app without a family"))?;
         let access = self.mint_for_id(ctx, session).await?.ok_or(Error::SignInRefused)?;
-        Ok(AppTokens { access, refresh, session, account: opened.account })
+        let Opened { account, trust, .. } = opened;
+        Ok(AppTokens { access, refresh, session, account, trust })
     }
 
     /// Trades a refresh token for its successor and a new signed token.
@@ -125,7 +129,7 @@ impl Identity {
             };
             let access = self.mint_for_id(ctx, family.id).await?.ok_or(Error::RefreshRefused)?;
             let (session, account) = (family.id, family.account);
-            return Ok(AppTokens { access, refresh, session, account });
+            return Ok(AppTokens { access, refresh, session, account, trust: None });
         }
         Err(Error::Busy { retry_after_s: 1 })
     }

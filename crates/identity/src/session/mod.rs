@@ -30,6 +30,7 @@ use crate::gate::Methods;
 use crate::room::Identity;
 use crate::sealed::Cell;
 use crate::ticket::secret_hash;
+use crate::trust::Trust;
 
 /// The cookie that holds a browser session's secret.
 pub const SESSION_COOKIE: &str = "__Host-stagedoor";
@@ -137,6 +138,8 @@ pub struct Opened {
     pub secret: Secret<String>,
     /// The end of the session, whatever is done with it.
     pub ends_at: Timestamp,
+    /// What a trusted device keeps until its next sign-in.
+    pub trust: Option<Trust>,
 }
 
 /// A session that was just opened, with the first refresh token of an app's.
@@ -144,6 +147,13 @@ pub struct Opened {
 pub(crate) struct Entered {
     pub opened: Opened,
     pub refresh: Option<Secret<String>>,
+}
+
+impl Entered {
+    /// With what a trusted device keeps.
+    pub(crate) fn with_trust(self, trust: Option<Trust>) -> Self {
+        Self { opened: Opened { trust, ..self.opened }, ..self }
+    }
 }
 
 /// How a session is to be opened.
@@ -231,7 +241,8 @@ impl Identity {
         }
         tx.upkeep(&store::USE, args![session.as_bytes(), account.id.as_bytes(), ctx.now]).await?;
         self.end_oldest(tx, ctx, account.id).await?;
-        Ok(Some(Opened { session, account: account.id, kind: account.kind, secret, ends_at }))
+        let (account, kind) = (account.id, account.kind);
+        Ok(Some(Opened { session, account, kind, secret, ends_at, trust: None }))
     }
 
     /// Keeps the number of live sessions of one account bounded.

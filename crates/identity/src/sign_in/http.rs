@@ -9,8 +9,8 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use web::{
-    App, Caller, Device, Form, Json, Nothing, Page, Problem, Query, Shape, Visit, Wrong, html,
-    html_with, next_or, see_other,
+    App, Caller, Device, Form, Json, Nothing, Page, Problem, Query, Shape, Trusted, Visit, Wrong,
+    html, html_with, next_or, see_other,
 };
 
 use super::SignIn;
@@ -72,6 +72,10 @@ struct SignInBody {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     device: Option<Secret<String>>,
+    /// The `trust` of the last answer on this device, where it gave one: no second factor is asked for.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    trust: Option<Secret<String>>,
 }
 
 fn notice(code: Option<&str>) -> Option<&'static str> {
@@ -120,13 +124,14 @@ async fn sign_in_form(
     app: App,
     Visit(ctx): Visit,
     Device(device): Device,
+    Trusted(trust): Trusted,
     before: Option<Caller>,
     page: Page,
     Form(fields): Form<SignInFields>,
 ) -> Result<Response, Problem> {
     let SignInFields { email, password, next } = fields;
     let typed = email.clone();
-    let command = SignIn { email, password, client: Client::Browser, device };
+    let command = SignIn { email, password, client: Client::Browser, device, trust };
     match room.sign_in(&ctx, command).await {
         Ok(admission) => {
             // The browser leaves the session it was in: its secret is overwritten below.
@@ -200,8 +205,8 @@ async fn sign_in_json(
     Visit(ctx): Visit,
     Json(body): Json<SignInBody>,
 ) -> Result<Response, Problem> {
-    let SignInBody { email, password, device } = body;
-    let command = SignIn { email, password, client: Client::App, device };
+    let SignInBody { email, password, device, trust } = body;
+    let command = SignIn { email, password, client: Client::App, device, trust };
     match room.sign_in_app(&ctx, command).await? {
         Admission::Inside(tokens) => {
             let device = room.device_token(&ctx, tokens.account).await?;

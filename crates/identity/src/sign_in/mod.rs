@@ -22,6 +22,7 @@ use crate::password::{HashingPlace, Password, Verdict, store as password};
 use crate::refresh::AppTokens;
 use crate::room::Identity;
 use crate::session::{Client, Entered, Opened};
+use crate::trust::{Shown, Trust};
 
 spine::words! {
     /// Why a sign-in was refused. For the log only.
@@ -50,6 +51,8 @@ pub struct SignIn {
     pub client: Client,
     /// The token by which the account knows the device, where it shows one.
     pub device: Option<Secret<String>>,
+    /// The secret by which the account trusts the device, where it shows one.
+    pub trust: Option<Secret<String>>,
 }
 
 /// What was found of the address, before the password is looked at.
@@ -63,6 +66,8 @@ struct Right {
     account: account::Account,
     /// The other methods that the account has.
     own: Vec<Method>,
+    /// Whether the device stands in for one of them.
+    trusted: Option<Shown>,
     /// A new hash, where the old one was made under other costs; with the version it replaces.
     rehash: Option<(i64, Secret<String>)>,
 }
@@ -94,18 +99,33 @@ impl Identity {
     async fn pass(&self, ctx: &Ctx, command: SignIn) -> Result<Admission<Entered>, Error> {
         let client = command.client;
         let right = self.check(ctx, command).await?;
-        let proved = Methods::of(Method::Password);
         transact!(self.spine(), ctx, tx => {
             self.keep_hash_new(&mut tx, ctx, &right).await?;
+            let password = Methods::of(Method::Password);
+            let (proved, trust) = self.with_trust(&mut tx, ctx, &right, password).await?;
             let by = (client, &proved, right.own.as_slice());
             let admitted = self.admit(&mut tx, ctx, &right.account, by).await?;
-            Ok::<_, Error>(admitted)
+            Ok::<_, Error>(admitted.map(|entered| entered.with_trust(trust)))
         })
+    }
+
+    /// What was proved, with the trusted device where it still is one, and its next secret.
+    async fn with_trust(
+        &self,
+        tx: &mut spine::Tx,
+        ctx: &Ctx,
+        right: &Right,
+        password: Methods,
+    ) -> Result<(Methods, Option<Trust>), Error> {
+        let Some(shown) = &right.trusted else { return Ok((password, None)) };
+        let trust = self.rotate_trust(tx, ctx, right.account.id, shown).await?;
+        let both = trust.is_some().then(|| password.and(Method::TrustedDevice)).flatten();
+        Ok((both.unwrap_or(password), trust))
     }
 
     /// Checks address and password under the budgets.
     async fn check(&self, ctx: &Ctx, command: SignIn) -> Result<Right, Error> {
-        let SignIn { email, password, client, device } = command;
+        let SignIn { email, password, client, device, trust } = command;
         let email = Email::parse(&email)?;
         let typed = Password::typed("password", &password)?;
         let place = self.hasher().place()?;
@@ -132,7 +152,15 @@ impl Identity {
             None => {
                 let found = found.ok_or(Error::Broken("a password of nobody verified"))?;
                 self.give_back(&buckets).await?;
-                self.right(ctx, found, (&typed, verdict), &place).await
+                let right = self.right(ctx, found, (&typed, verdict), &place).await?;
+                drop(place);
+                // Where there is nothing to stand in for, the device keeps its secret.
+                if right.own.is_empty() {
+                    return Ok(right);
+                }
+                let of = (right.account.id, client);
+                let trusted = self.trusted(ctx, of, trust.as_ref()).await?;
+                Ok(Right { trusted, ..right })
             }
         }
     }
@@ -208,7 +236,7 @@ impl Identity {
             (true, None) | (false, _) => None,
         };
         let own = self.own_methods(found.account.id).await?;
-        Ok(Right { account: found.account, own, rehash })
+        Ok(Right { account: found.account, own, trusted: None, rehash })
     }
 
     async fn keep_hash_new(

@@ -196,6 +196,7 @@ pub(crate) fn sign_in(email: &str, password: &str) -> SignIn {
         password: Secret::new(password.to_owned()),
         client: Client::Browser,
         device: None,
+        trust: None,
     }
 }
 

@@ -191,6 +191,7 @@ testkit::on_both! { ROOMS;
             "/auth/sign-in?next=%2Fauth%2Faccount");
         let page = other.get(&second).await.expect(StatusCode::OK);
         insta::assert_snapshot!("second", tidy(&page.body));
+        assert!(page.body.contains("Do not ask on this device for 30 days"));
         let by_paper = other.get(&format!("{second}&method=backup_code")).await;
         assert!(by_paper.expect(StatusCode::OK).body.contains("It works once"));
         let fields = [("method", "totp"), ("code", "000000"), ("next", "/cart?item=1")];
@@ -198,13 +199,37 @@ testkit::on_both! { ROOMS;
         let wrong = wrong.expect(StatusCode::UNPROCESSABLE_ENTITY);
         insta::assert_snapshot!("second_wrong", tidy(&wrong.body));
         let right = code();
-        let fields = [("method", "totp"), ("code", right.expose()), ("next", "/cart?item=1")];
+        let fields = [
+            ("method", "totp"), ("code", right.expose()), ("next", "/cart?item=1"),
+            ("remember", "yes"),
+        ];
         let inside = other.submit(&second, "/auth/second", &fields).await;
         assert_eq!(inside.expect(StatusCode::SEE_OTHER).location(), "/cart?item=1");
         assert!(other.cookies.contains_key("__Host-stagedoor"));
         assert!(!other.cookies.contains_key("__Host-stagedoor_pending"));
         let over = other.get(&second).await.expect(StatusCode::UNAUTHORIZED);
         insta::assert_snapshot!("second_over", tidy(&over.body));
+        // This device is not asked again until its owner says so.
+        let fields = [("email", "ada@example.org"), ("password", PASSWORD), ("next", factors)];
+        for next in [factors, "/auth/second?next=%2Fauth%2Faccount%2Ffactors"] {
+            other.submit(factors, "/auth/sign-out", &[]).await;
+            let on = other.submit("/auth/sign-in", "/auth/sign-in", &fields).await;
+            assert_eq!(on.expect(StatusCode::SEE_OTHER).location(), next);
+            if next != factors {
+                break;
+            }
+            let page = other.get(factors).await.expect(StatusCode::OK);
+            assert!(page.body.contains("Devices that are not asked"));
+            let (_, device) = page.body.split_once("value=\"tru_").unwrap();
+            let device = format!("tru_{}", device.split_once('"').unwrap().0);
+            let end = "/auth/account/trusted-devices/end";
+            let ended = other.submit(factors, end, &[("device", &device)]).await;
+            assert_eq!(ended.location(), "/auth/account/factors?notice=trust");
+        }
+        world.advance(Duration::from_secs(30));
+        let right = code();
+        let fields = [("method", "totp"), ("code", right.expose()), ("next", factors)];
+        assert_eq!(other.submit(&second, "/auth/second", &fields).await.location(), factors);
         // New codes, then the app is taken away again; old proofs are asked for anew.
         let codes = "/auth/account/backup-codes";
         let fields = [("method", "backup_code"), ("code", paper.as_str())];

@@ -91,7 +91,7 @@ fn half<T>(admission: Admission<T>) -> Pending {
 
 fn second(pending: &Pending, method: Method, code: &Secret<String>) -> ProveSecond {
     let (secret, code) = (pending.secret.clone(), code.clone());
-    ProveSecond { secret, client: Client::Browser, method, code, device: None }
+    ProveSecond { secret, client: Client::Browser, method, code, device: None, remember: false }
 }
 
 async fn claims(house: &House<'_>, tokens: &AppTokens) -> Claims {
@@ -103,7 +103,7 @@ async fn claims(house: &House<'_>, tokens: &AppTokens) -> Claims {
 }
 
 pub(crate) fn required(kind: AccountKind) -> IdentityConfig {
-    let strict = KindPolicy { second_factor: SecondFactor::Required };
+    let strict = KindPolicy { second_factor: SecondFactor::Required, ..KindPolicy::default() };
     let policy = match kind {
         AccountKind::Staff => PolicyConfig { staff: strict, ..PolicyConfig::default() },
         _ => PolicyConfig { customer: strict, ..PolicyConfig::default() },
@@ -124,7 +124,7 @@ testkit::on_both! { ROOMS;
         assert!(found.unwrap().is_none());
         let (ctx, secret) = (house.ctx(), &pending.secret);
         let looked = house.room.look_at_pending(&ctx, secret, Client::Browser).await;
-        assert_eq!(looked.unwrap(), pending.methods);
+        assert_eq!(looked.unwrap().methods, pending.methods);
         for client in [Client::App, Client::Console] {
             let elsewhere = ProveSecond { client, ..second(&pending, Method::Totp, &ada.code(&house)) };
             let refused = house.room.prove_second(&house.ctx(), elsewhere).await;
@@ -374,6 +374,86 @@ testkit::on_both! { ROOMS;
         let none = house.room.reset_factors(&operator, ada.id, "again").await;
         assert!(matches!(none, Err(Error::State(_))));
         house.assert_log_holds().await;
+    }
+
+    // I16
+    async fn a_trusted_device_is_not_asked_again(world: &testkit::World) {
+        let house = House::new(world);
+        let ada = Guarded::new(&house, "trusts@example.org").await;
+        let remember = |pending: &Pending, code: &Secret<String>| ProveSecond {
+            remember: true, ..second(pending, Method::BackupCode, code)
+        };
+        let with = |trust: &Secret<String>| SignIn {
+            trust: Some(trust.clone()), ..sign_in(ada.email, PASSWORD)
+        };
+        let pending = ada.half_way(&house).await;
+        let opened = house.room.prove_second(&house.ctx(), remember(&pending, &ada.codes[0])).await;
+        let trust = opened.unwrap().trust.unwrap().secret;
+        // It stands in for the factor, not for the password, and for nobody else.
+        let wrong = SignIn { password: Secret::new(OTHER.to_owned()), ..with(&trust) };
+        let refused = house.room.sign_in(&house.ctx(), wrong).await;
+        assert!(matches!(refused, Err(Error::SignInRefused)));
+        let other = Guarded::new(&house, "stranger@example.org").await;
+        let foreign = SignIn { trust: Some(trust.clone()), ..sign_in(other.email, PASSWORD) };
+        let _ = half(house.room.sign_in(&house.ctx(), foreign).await.unwrap());
+        let app = SignIn { client: Client::App, ..with(&trust) };
+        let _ = half(house.room.sign_in_app(&house.ctx(), app).await.unwrap());
+        let inside = house.room.sign_in(&house.ctx(), with(&trust)).await.unwrap().inside().unwrap();
+        let next = inside.trust.unwrap().secret;
+        let live = house.room.session_of_secret(&house.ctx(), inside.secret.expose()).await;
+        let methods = live.unwrap().unwrap().methods;
+        assert_eq!((methods.references(), methods.level()), (vec!["pwd".to_owned()], "aal1"));
+        assert_eq!(house.room.trusted_devices(&house.ctx(), ada.id).await.unwrap().len(), 1);
+        // A copy that comes back when the owner has been in again ends it for both.
+        let copied = house.room.sign_in(&house.ctx(), with(&trust)).await.unwrap();
+        let _ = half(copied);
+        let _ = half(house.room.sign_in(&house.ctx(), with(&next)).await.unwrap());
+        assert_eq!(house.events("identity.trust_ended").await[0].plain["why"], "reused");
+        // Eight at once: one of them, and it ends nothing that it should not.
+        let pending = ada.half_way(&house).await;
+        let opened = house.room.prove_second(&house.ctx(), remember(&pending, &ada.codes[1])).await;
+        let trust = opened.unwrap().trust.unwrap().secret;
+        let came_in = eight(|_| {
+            let (room, ctx, command) = (house.room.clone(), house.ctx(), with(&trust));
+            async move { room.sign_in(&ctx, command).await.unwrap().inside().is_some() }
+        }).await;
+        assert_eq!(came_in.iter().filter(|came_in| **came_in).count(), 1);
+        // Whatever ends the sessions ends it: here, another password.
+        let pending = ada.half_way(&house).await;
+        let opened = house.room.prove_second(&house.ctx(), remember(&pending, &ada.codes[2])).await;
+        let opened = opened.unwrap();
+        let trust = opened.trust.unwrap().secret;
+        let (old, new) = (Secret::new(PASSWORD.to_owned()), Secret::new(OTHER.to_owned()));
+        let change = ChangePassword { account: ada.id, session: opened.session, old, new };
+        house.room.change_password(&house.ctx(), change).await.unwrap();
+        let new = SignIn { password: Secret::new(OTHER.to_owned()), ..with(&trust) };
+        let _ = half(house.room.sign_in(&house.ctx(), new).await.unwrap());
+        assert_eq!(house.room.trusted_devices(&house.ctx(), ada.id).await.unwrap().len(), 0);
+        // And time.
+        let with = |trust: &Secret<String>| SignIn {
+            trust: Some(trust.clone()), ..sign_in(ada.email, OTHER)
+        };
+        let admission = house.room.sign_in(&house.ctx(), sign_in(ada.email, OTHER)).await.unwrap();
+        let opened = house.room.prove_second(&house.ctx(), remember(&half(admission), &ada.codes[3])).await;
+        let trust = opened.unwrap().trust.unwrap().secret;
+        world.advance(Duration::from_secs(30 * 86_400 + 1));
+        let _ = half(house.room.sign_in(&house.ctx(), with(&trust)).await.unwrap());
+        house.assert_log_holds().await;
+    }
+
+    async fn who_sells_wholesale_is_asked_each_time(world: &testkit::World) {
+        let house = House::new(world);
+        let id = house.staff("grace@example.org", &[StaffRole::Support]).await;
+        let at_console =
+            || SignIn { client: Client::Console, ..sign_in("grace@example.org", PASSWORD) };
+        let inside = house.room.sign_in(&house.ctx(), at_console()).await.unwrap().inside().unwrap();
+        let (_, codes) = add(&house, id, inside.session).await;
+        let pending = half(house.room.sign_in(&house.ctx(), at_console()).await.unwrap());
+        let proof = second(&pending, Method::BackupCode, &codes[0]);
+        let proof = ProveSecond { client: Client::Console, remember: true, ..proof };
+        let looked = house.room.look_at_pending(&house.ctx(), &pending.secret, Client::Console).await;
+        assert_eq!(looked.unwrap().remember, None);
+        assert!(house.room.prove_second(&house.ctx(), proof).await.unwrap().trust.is_none());
     }
 
     async fn apps_and_operators_pass_the_same_gate(world: &testkit::World) {

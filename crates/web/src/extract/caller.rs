@@ -90,6 +90,10 @@ pub struct Operator<R>(pub Caller, pub PhantomData<R>);
 #[derive(Debug)]
 pub struct Device(pub Option<Secret<String>>);
 
+/// The secret by which an account trusts the browser, where the browser has one.
+#[derive(Debug)]
+pub struct Trusted(pub Option<Secret<String>>);
+
 /// The secret of a sign-in that is half-way, where the browser has one.
 #[derive(Debug)]
 pub struct HalfWay(pub Option<Secret<String>>);
@@ -198,6 +202,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Device {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         Ok(Self(secret_cookie(parts, App::of(parts)?.site.device_cookie)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Trusted {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self(secret_cookie(parts, App::of(parts)?.site.trust_cookie)))
     }
 }
 
