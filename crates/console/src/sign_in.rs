@@ -9,8 +9,8 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use web::{
-    App, Caller, Device, Form, Nothing, Page, Problem, Query, SetCookie, Shape, Trusted, Visit,
-    Wrong, html, html_with, next_or, see_other,
+    App, Caller, Device, Form, Nothing, Page, Problem, Query, SetCookie, Shape, Visit, Wrong, html,
+    html_with, next_or, see_other,
 };
 
 use crate::notice::notice;
@@ -87,8 +87,7 @@ async fn sign_in_form(
     State(console): State<Console>,
     app: App,
     Visit(ctx): Visit,
-    Device(device): Device,
-    Trusted(trust): Trusted,
+    Device { known: device, trust }: Device,
     before: Option<Caller>,
     page: Page,
     Form(fields): Form<SignInFields>,

@@ -39,7 +39,7 @@ pub use cookies::{CookieError, SameSite, SetCookie, cookie};
 pub use csrf::Csrf;
 pub use extract::{
     Admin, Auditor, Caller, Device, Form, HalfWay, Json, MachineForm, Operator, Path, Query, Role,
-    Service, Staff, Support, Trusted, Visit,
+    Service, Staff, Support, Visit,
 };
 pub use form::{Nothing, Wrong, next_or, see_other, wrong_field};
 pub use local_path::LocalPath;

@@ -299,7 +299,7 @@ async fn second_form(
     app: App,
     Visit(ctx): Visit,
     half_way: HalfWay,
-    Device(device): Device,
+    Device { known: device, .. }: Device,
     page: Page,
     Form(fields): Form<SecondFields>,
 ) -> Result<Response, Problem> {

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use web::{
-    App, Caller, Device, Form, Json, Nothing, Page, Problem, Query, Shape, Trusted, Visit, Wrong,
-    html, html_with, next_or, see_other,
+    App, Caller, Device, Form, Json, Nothing, Page, Problem, Query, Shape, Visit, Wrong, html,
+    html_with, next_or, see_other,
 };
 
 use super::SignIn;
@@ -123,8 +123,7 @@ async fn sign_in_form(
     State(room): State<Identity>,
     app: App,
     Visit(ctx): Visit,
-    Device(device): Device,
-    Trusted(trust): Trusted,
+    Device { known: device, trust }: Device,
     before: Option<Caller>,
     page: Page,
     Form(fields): Form<SignInFields>,

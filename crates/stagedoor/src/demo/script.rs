@@ -278,7 +278,8 @@ impl Story {
         let confirm = format!("/v1/account/factors/{}/confirm", text(&begun, "factor")?);
         let code = json!({ "code": app.generate(now).to_string() });
         let codes = mara.post_json(&confirm, &code).await?.json()?;
-        let paper = codes["backup_codes"][0].as_str().context("no backup codes")?.to_owned();
+        let paper = codes.pointer("/backup_codes/0").and_then(Value::as_str);
+        let paper = paper.context("no backup codes")?.to_owned();
         let mut thief = Actor::new(&self.way, THIEF);
         let half = thief.post_json("/v1/sign-in", &password).await?;
         ensure!(half.status == 202, "the password alone: {} {}", half.status, half.text());

@@ -86,13 +86,14 @@ impl Role for Staff {
 #[derive(Clone, Debug)]
 pub struct Operator<R>(pub Caller, pub PhantomData<R>);
 
-/// The token by which an account may know the browser, where the browser shows one.
+/// What a browser shows of itself beside a session, where it shows anything.
 #[derive(Debug)]
-pub struct Device(pub Option<Secret<String>>);
-
-/// The secret by which an account trusts the browser, where the browser has one.
-#[derive(Debug)]
-pub struct Trusted(pub Option<Secret<String>>);
+pub struct Device {
+    /// The token by which an account may know it.
+    pub known: Option<Secret<String>>,
+    /// The secret by which an account may trust it without a second factor.
+    pub trust: Option<Secret<String>>,
+}
 
 /// The secret of a sign-in that is half-way, where the browser has one.
 #[derive(Debug)]
@@ -201,15 +202,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Device {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Ok(Self(secret_cookie(parts, App::of(parts)?.site.device_cookie)))
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Trusted {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Ok(Self(secret_cookie(parts, App::of(parts)?.site.trust_cookie)))
+        let site = &App::of(parts)?.site;
+        let (known, trust) = (site.device_cookie, site.trust_cookie);
+        Ok(Self { known: secret_cookie(parts, known), trust: secret_cookie(parts, trust) })
     }
 }
 

@@ -9,8 +9,7 @@ mod target;
 pub use body::{Form, Json, MachineForm};
 pub(crate) use body::{Sent, is_form};
 pub use caller::{
-    Admin, Auditor, Caller, Device, HalfWay, Operator, Role, Service, Staff, Support, Trusted,
-    Visit,
+    Admin, Auditor, Caller, Device, HalfWay, Operator, Role, Service, Staff, Support, Visit,
 };
 pub(crate) use caller::{Known, is_met, known};
 pub use target::{Path, Query};
