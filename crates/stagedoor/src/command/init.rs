@@ -71,7 +71,8 @@ async fn furnish(file: &Path, init: &Init, dir: &Path) -> anyhow::Result<Made> {
     write_private(&dir.join("header-shop.key"), random_text(43).expose().as_bytes())?;
     let loaded = load(file)?;
     loaded.make_places()?;
-    let config = loaded.vault_config(&Nature::default())?;
+    let nature = Nature::default();
+    let config = loaded.vault_config(&nature)?;
     let vault = Vault::init(config.clone()).await.context("the vault cannot be made")?;
     let code = match &config.keyholder {
         Where::Here(home) if init.passphrase_file.is_some() => {
@@ -81,7 +82,7 @@ async fn furnish(file: &Path, init: &Init, dir: &Path) -> anyhow::Result<Made> {
     };
     let db = loaded.open_database().await?;
     store::migrate(&db, &rooms()?.migrations(), kernel::Clock::now(&SystemClock)).await?;
-    let house = House::furnish(loaded, db, vault, Nature::default()).await?;
+    let house = House::furnish(loaded, db, vault, nature).await?;
     let password = random_text(20);
     let ctx = house.operator_ctx();
     let wanted = house.config.edge_config();
