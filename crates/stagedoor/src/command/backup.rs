@@ -44,6 +44,7 @@ pub(crate) async fn restore(file: &Path, command: Restore) -> anyhow::Result<Exi
                 .drill((keys, &wanted.passphrase), &reads(&wanted, named.as_deref()))
                 .await;
         }
+        become_core(&loaded.config)?;
         drill::run(loaded, wanted, samples, inside).await?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -3,14 +3,16 @@
 //! try the backup, and restore after the fire.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::program::{
-    CORE_USER, EDGE_USER, KEYHOLDER_USER, PASSWORD, Serving, Shop, is_root, stagedoor, words,
+    CORE_USER, EDGE_USER, KEYHOLDER_USER, PASSWORD, Serving, Shop, answer, is_root, stagedoor,
+    words,
 };
 
 /// A house in a mount namespace whose /etc/passwd has the package's users.
@@ -65,7 +67,7 @@ impl Packaged {
         Some(house)
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    fn path(&self, name: &str) -> PathBuf {
         self.shop.path().join(name)
     }
 
@@ -244,6 +246,39 @@ fn a_lost_passphrase_is_mended_by_the_recovery_code() {
     let serving = house.serve();
     serving.sign_in(&house.shop, "ada@x.example");
     assert_eq!(serving.stop(), Some(0));
+}
+
+/// The first drill's place of its kind in a folder, while the drill runs.
+fn place_of(drill: &mut Child, parent: &Path) -> PathBuf {
+    loop {
+        let entries = std::fs::read_dir(parent).unwrap().flatten();
+        let mut names = entries.filter(|it| it.file_name().to_string_lossy().contains("drill"));
+        if let Some(place) = names.next() {
+            return place.path();
+        }
+        assert!(drill.try_wait().unwrap().is_none(), "it was too fast to be seen");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_drill_of_roots_is_held_by_core() {
+    if !is_root() {
+        return eprintln!("LEFT OUT: a drill of root's: only root becomes another user");
+    }
+    let shop = Shop::in_one_process(&[]);
+    std::fs::write(shop.path().join("var/lamp"), "a lamp behind the curtain").unwrap();
+    shop.separate();
+    let backup = ["--passphrase-file", "var/lamp"];
+    let take = ["backup", "var/data.backup", "--keys", "var/keys/keys.backup"];
+    answer(shop.path(), &[&take[..], &backup].concat());
+    let drill = ["restore", "drill", "var/data.backup", "--keys", "var/keys/keys.backup"];
+    let mut command = stagedoor(shop.path());
+    let mut child = command.args(drill).args(["--none-erased"]).args(backup).spawn().unwrap();
+    let place = place_of(&mut child, &shop.path().join("var"));
+    assert_eq!(std::fs::metadata(place).unwrap().uid(), CORE_USER);
+    assert!(child.wait().unwrap().success());
+    all_are_of(&shop.path().join("var"), CORE_USER);
 }
 
 #[test]
