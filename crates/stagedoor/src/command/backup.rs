@@ -53,8 +53,7 @@ pub(crate) async fn restore(file: &Path, command: Restore) -> anyhow::Result<Exi
     let wanted = wanted(&loaded, backup, restoring)?;
     match Apart::of(&loaded)? {
         Some(apart) if !dry_run => {
-            let keys = wanted.keys.as_deref().map(|keys| (keys, &wanted.passphrase));
-            apart.restore(keys, &reads(&wanted, named.as_deref())).await
+            apart.restore(&wanted, &reads(&wanted, named.as_deref())).await
         }
         Some(_) | None => {
             become_core(&loaded.config)?;

@@ -13,6 +13,7 @@ use kernel::Secret;
 use super::file::check;
 use super::manifest::Kind;
 use super::places;
+use super::restore::{Wanted, check_heads};
 use crate::command::serve::{stop_signals, told_to_stop};
 use crate::config::Loaded;
 use crate::out;
@@ -49,10 +50,12 @@ impl Apart {
     /// Restores in place: the command is run again as core's user, beside a keyholder.
     pub(crate) async fn restore(
         &self,
-        sealed: Option<Sealed<'_>>,
+        wanted: &Wanted,
         reads: &[&Path],
     ) -> anyhow::Result<ExitCode> {
         self.check_reads(reads)?;
+        check_heads(&self.loaded, wanted)?;
+        let sealed = wanted.keys.as_deref().map(|keys| (keys, &wanted.passphrase));
         let places = self.loaded.places();
         make(&places.data, &self.core, 0o700)?;
         make(&places.keys, &self.core, 0o700)?;

@@ -126,6 +126,13 @@ fn open(
     Ok((archive, Manifest::read(&head, kind)?))
 }
 
+/// Reads what a backup says of itself, and no more of it.
+pub(super) fn head(path: &Path, kind: Kind, passphrase: &Secret<String>) -> anyhow::Result<Manifest> {
+    let opened = open(path, kind, passphrase);
+    let (_, manifest) = opened.with_context(|| format!("the backup {}", path.display()))?;
+    Ok(manifest)
+}
+
 /// Reads a backup to its end and holds every table against what its end says. Changes nothing.
 pub(super) async fn check(
     path: &Path,

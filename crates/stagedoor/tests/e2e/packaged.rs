@@ -183,6 +183,14 @@ fn it_serves_is_backed_up_tried_burns_and_is_restored() {
     for file in ["data.db", "data.db-wal", "data.db-shm"] {
         let _ = std::fs::remove_file(house.path("var").join(file));
     }
+    // What is refused leaves the keyholder empty: the right backup is still to come.
+    let other = Packaged::init().unwrap();
+    let others = other.path("keys-backup/night.backup").display().to_string();
+    let its_data = other.path("data-backup/night.backup").display().to_string();
+    other.answer(&["backup", &its_data, "--keys", &others]);
+    house.refused(&["restore", &data, "--keys", &others, "--none-erased"], "of two installations");
+    house.refused(&["restore", &data, "--keys", &keys], "--none-erased");
+    assert!(!house.path("keyholder").exists());
     let list = list.display().to_string();
     let restore = ["restore", &data, "--keys", &keys, "--erased", &list];
     // by another passphrase of the root key nothing is left behind
