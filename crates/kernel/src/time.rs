@@ -100,8 +100,11 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn now(&self) -> Timestamp;
 
     /// Somebody whose clock is better was asked: this one is ahead by so many microseconds, less than
-    /// nothing where it is behind. What a clock makes of it is its own affair.
-    fn compared(&self, _ahead_us: i64) {}
+    /// nothing where it is behind. What a clock makes of it is its own affair; true where it has moved,
+    /// so that the difference is another now.
+    fn compared(&self, _ahead_us: i64) -> bool {
+        false
+    }
 
     /// How far the host's clock has jumped, where that is not believed; microseconds.
     fn held_jump_us(&self) -> Option<i64> {

@@ -52,9 +52,7 @@ pub(crate) async fn restore(file: &Path, command: Restore) -> anyhow::Result<Exi
     let named = passphrase_file(&loaded, &restoring);
     let wanted = wanted(&loaded, backup, restoring)?;
     match Apart::of(&loaded)? {
-        Some(apart) if !dry_run => {
-            apart.restore(&wanted, &reads(&wanted, named.as_deref())).await
-        }
+        Some(apart) if !dry_run => apart.restore(&wanted, &reads(&wanted, named.as_deref())).await,
         Some(_) | None => {
             become_core(&loaded.config)?;
             restore::run(loaded, restore::Wanted { dry_run, ..wanted }).await?;

@@ -127,7 +127,11 @@ fn open(
 }
 
 /// Reads what a backup says of itself, and no more of it.
-pub(super) fn head(path: &Path, kind: Kind, passphrase: &Secret<String>) -> anyhow::Result<Manifest> {
+pub(super) fn head(
+    path: &Path,
+    kind: Kind,
+    passphrase: &Secret<String>,
+) -> anyhow::Result<Manifest> {
     let opened = open(path, kind, passphrase);
     let (_, manifest) = opened.with_context(|| format!("the backup {}", path.display()))?;
     Ok(manifest)
