@@ -34,7 +34,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let file = cli.config.as_path();
     if opens_house(&cli.command)
         && let Ok(loaded) = load(file)
-        && let Some(apart) = Apart::of(&loaded)?.filter(|apart| !apart.answers())
+        && let Some(apart) = Apart::of(&loaded)?
     {
         return apart.act(again(&[])).await;
     }

@@ -2,7 +2,10 @@
 //! takes that core's user runs; to restore, it puts the keyholder's files in their places first.
 
 use std::ffi::OsString;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,6 +22,9 @@ use crate::config::Loaded;
 use crate::out;
 use crate::processes::users::{self, User};
 use crate::processes::{TempKeyholder, keyholder};
+
+/// Where locks of root's are.
+const RUN: &str = "/run";
 
 /// A house whose keyholder is another user's than core, in the hands of root.
 pub(crate) struct Apart {
@@ -55,6 +61,7 @@ impl Apart {
     ) -> anyhow::Result<ExitCode> {
         self.check_reads(reads)?;
         check_heads(&self.loaded, wanted)?;
+        let _turn = self.turn()?;
         let sealed = wanted.keys.as_deref().map(|keys| (keys, &wanted.passphrase));
         let places = self.loaded.places();
         make(&places.data, &self.core, 0o700)?;
@@ -112,14 +119,36 @@ impl Apart {
     /// Runs this program with these arguments as core's user; where the house does not serve, beside a
     /// keyholder that answers meanwhile.
     pub(crate) async fn act(&self, args: Vec<OsString>) -> anyhow::Result<ExitCode> {
+        let turn = self.turn()?;
         if self.answers() {
+            drop(turn);
             return self.as_core(args).await;
         }
         self.beside(&self.loaded, Vec::new(), args).await
     }
 
+    /// Waits until no other command of root's has a keyholder answer in this house: whichever ended
+    /// first would take it away from the other. Holds as long as the file lives.
+    fn turn(&self) -> anyhow::Result<File> {
+        let house = std::fs::metadata(&self.loaded.base)?;
+        // In root's hands: who else could open it could keep root waiting.
+        let path = Path::new(RUN).join(format!("stagedoor-{}-{}.lock", house.dev(), house.ino()));
+        let mut options = File::options();
+        let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("{} cannot be opened", path.display()))?;
+        let locked = file.try_lock().or_else(|error| match error {
+            TryLockError::Error(error) => Err(error),
+            TryLockError::WouldBlock => {
+                out::progress("waiting for another command of root's");
+                file.lock()
+            }
+        });
+        locked.with_context(|| format!("{} cannot be locked", path.display()))?;
+        Ok(file)
+    }
+
     /// Whether the house's keyholder answers.
-    pub(crate) fn answers(&self) -> bool {
+    fn answers(&self) -> bool {
         keyholder::socket(&self.loaded).is_some_and(|socket| UnixStream::connect(socket).is_ok())
     }
 

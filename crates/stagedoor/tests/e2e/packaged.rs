@@ -256,6 +256,26 @@ fn a_lost_passphrase_is_mended_by_the_recovery_code() {
     assert_eq!(serving.stop(), Some(0));
 }
 
+#[test]
+fn two_commands_of_roots_take_turns() {
+    let Some(house) = Packaged::init() else { return };
+    let together: Vec<Child> = (0..4)
+        .map(|number| {
+            let mut command = house.command();
+            let email = format!("c{number}@x.example");
+            command.args(["--json", "user", "add", &email, "--password-file", "pw"]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for child in together {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", words(&output));
+    }
+    let people = house.answer(&["user", "list"]);
+    let found = people.to_string().matches("@x.example").count();
+    assert_eq!(found, 4, "{people}");
+}
+
 /// The first drill's place of its kind in a folder, while the drill runs.
 fn place_of(drill: &mut Child, parent: &Path) -> PathBuf {
     loop {
