@@ -193,8 +193,10 @@ impl Apart {
             () = told_to_stop() => anyhow::bail!("it was stopped"),
         };
         let ended = ended.with_context(|| format!("it cannot run as {}", self.core.name))?;
+        let code = ended.code().and_then(|code| u8::try_from(code).ok());
+        let code = code.with_context(|| format!("as {} it was cut short: {ended}", self.core.name));
         // It has said itself what was wrong.
-        Ok(if ended.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(ExitCode::from(code?))
     }
 }
 

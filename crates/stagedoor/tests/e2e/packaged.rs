@@ -276,6 +276,20 @@ fn two_commands_of_roots_take_turns() {
     assert_eq!(found, 4, "{people}");
 }
 
+#[tokio::test]
+async fn what_a_command_ends_with_is_passed_on() {
+    let Some(house) = Packaged::init() else { return };
+    assert_eq!(house.run(&["audit", "verify"]).status.code(), Some(0));
+    let url = format!("sqlite://{}", house.path("var/data.db").display());
+    let db = store::Db::open(&store::Options::new(url)).await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    tx.run("UPDATE spine_leaf SET at = at + 1 WHERE idx = 1", Vec::new()).await.unwrap();
+    tx.commit().await.unwrap();
+    db.close().await;
+    let found = house.run(&["audit", "verify"]);
+    assert_eq!(found.status.code(), Some(2), "{}", words(&found));
+}
+
 /// The first drill's place of its kind in a folder, while the drill runs.
 fn place_of(drill: &mut Child, parent: &Path) -> PathBuf {
     loop {
