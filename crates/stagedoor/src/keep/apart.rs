@@ -15,7 +15,7 @@ use kernel::Secret;
 
 use super::file::check;
 use super::manifest::Kind;
-use super::places;
+use super::places::{self, Place};
 use super::restore::{Wanted, check_heads};
 use crate::command::serve::{stop_signals, told_to_stop};
 use crate::config::Loaded;
@@ -82,9 +82,7 @@ impl Apart {
         let parent = data.parent().unwrap_or(&self.loaded.base);
         places::sweep(parent);
         let stop = stop_signals()?;
-        let place = tempfile::Builder::new().prefix(&places::name()).tempdir_in(parent);
-        let place =
-            place.with_context(|| format!("no room for a drill in {}", parent.display()))?;
+        let place = Place::make(parent)?;
         // To be passed through, not to be looked into.
         std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o711))?;
         let inside = Inside::of(place.path());
@@ -99,7 +97,7 @@ impl Apart {
             ended = self.anew(&scratch, Some(sealed), there) => ended,
             () = stop => Err(anyhow::anyhow!("it was stopped")),
         };
-        places::clear(place).await?;
+        place.clear().await?;
         ended
     }
 

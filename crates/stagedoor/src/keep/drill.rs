@@ -12,7 +12,7 @@ use serde_json::json;
 use spine::{Sealer as _, Subject};
 
 use super::apart::Inside;
-use super::places;
+use super::places::{self, Place};
 use super::restore::{Outcome, Wanted, restore};
 use super::{DrillDone, tell};
 use crate::command::serve::{Served, stop_signals};
@@ -87,14 +87,13 @@ pub(crate) async fn hold(
     let parent = if data.is_dir() { data } else { loaded.base.clone() };
     places::sweep(&parent);
     let stop = stop_signals()?;
-    let place = tempfile::Builder::new().prefix(&places::name()).tempdir_in(&parent);
-    let place = place.with_context(|| format!("no room for a drill in {}", parent.display()))?;
+    let place = Place::make(&parent)?;
     let drilled = drill(scratch(&loaded, place.path()), wanted, samples);
     let reported = tokio::select! {
         reported = report(loaded, drilled) => reported,
         () = stop => Err(anyhow::anyhow!("it was stopped")),
     };
-    places::clear(place).await?;
+    place.clear().await?;
     reported
 }
 
