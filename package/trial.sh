@@ -64,7 +64,7 @@ systemctl start stagedoor
 dpkg -i /opt/stagedoor.deb > /dev/null
 open
 dpkg --purge stagedoor > /dev/null
-! pgrep -f 'stagedoor process'
+if pgrep -f 'stagedoor process'; then exit 1; fi
 [ -e /var/lib/stagedoor/keyholder/root.sealed ]
 rm -r /etc/stagedoor /var/lib/stagedoor
 say "all of it held"
