@@ -442,6 +442,8 @@ impl Spine {
     /// # Errors
     /// As [`run_sequencer`].
     pub async fn sequence(&self) -> Result<(), Error> {
+        // Nobody compares clocks for a command, and the lease is judged by the database's time.
+        self.compare_clock().await?;
         Sequencer::start(self.clone()).await?.drain().await
     }
 }
