@@ -34,14 +34,14 @@ pub(crate) async fn run(file: &Path, init: Init) -> anyhow::Result<()> {
     if let (Ok(_), Some(users)) = (&made, &users)
         && let Err(error) = users.settle(file, &dir)
     {
-        users.unsettle(&dir)?;
+        users.unsettle(&dir);
         made = Err(error.context("the processes' folders cannot be given to their users"));
     }
     if made.is_err() {
         // What this try made goes again, so that the next one is not refused.
-        std::fs::remove_file(file)?;
+        gone(file, std::fs::remove_file(file));
         if is_new {
-            std::fs::remove_dir_all(&dir)?;
+            gone(&dir, std::fs::remove_dir_all(&dir));
         }
     }
     let Made { password, code } = made?;
@@ -58,6 +58,13 @@ pub(crate) async fn run(file: &Path, init: Init) -> anyhow::Result<()> {
         "recovery_code": code.as_ref().map(|code| code.expose()),
     }));
     Ok(())
+}
+
+/// Says what could not be removed: why it had to be is the error that counts.
+fn gone(path: &Path, removed: std::io::Result<()>) {
+    if let Err(error) = removed {
+        out::progress(format!("{} stays, and must be removed by hand: {error}", path.display()));
+    }
 }
 
 /// What is shown once.

@@ -97,8 +97,7 @@ impl Apart {
             ended = self.anew(&scratch, Some(sealed), there) => ended,
             () = stop => Err(anyhow::anyhow!("it was stopped")),
         };
-        place.clear().await?;
-        ended
+        place.end(ended).await
     }
 
     /// Refuses, before anything is made, what core's user could not read.

@@ -93,8 +93,7 @@ pub(crate) async fn hold(
         reported = report(loaded, drilled) => reported,
         () = stop => Err(anyhow::anyhow!("it was stopped")),
     };
-    place.clear().await?;
-    reported
+    place.end(reported).await
 }
 
 /// Awaits a drill, and tells the house how it went.

@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tempfile::TempDir;
 
+use crate::out;
+
 const PREFIX: &str = "stagedoor-drill-";
 /// How often, and after what pause, a place is tried to be deleted.
 const CLEAR_TRIES: u32 = 100;
@@ -40,8 +42,18 @@ impl Place {
         self.dir.path()
     }
 
-    /// Deletes it at the end of its drill. Where that was stopped, a thread may still write in it.
-    pub(super) async fn clear(self) -> anyhow::Result<()> {
+    /// Deletes it at the end of its drill. Why the drill failed counts for more than why its place stays.
+    pub(super) async fn end<T>(self, ended: anyhow::Result<T>) -> anyhow::Result<T> {
+        let cleared = self.clear().await;
+        if let (Err(_), Err(error)) = (&ended, &cleared) {
+            out::progress(format!("{error:#}"));
+        }
+        let ended = ended?;
+        cleared.map(|()| ended)
+    }
+
+    /// Where the drill was stopped, a thread may still write in it.
+    async fn clear(self) -> anyhow::Result<()> {
         let Self { dir, held: _held } = self;
         let path = dir.keep();
         for _ in 0..CLEAR_TRIES {
@@ -97,7 +109,24 @@ mod tests {
         assert!(left(dir.path()).is_empty());
         assert!(own.path().exists() && dir.path().join("data").exists());
         let own_path = own.path().to_owned();
-        own.clear().await.unwrap();
+        own.end(Ok(())).await.unwrap();
         assert!(!own_path.exists());
+    }
+
+    #[tokio::test]
+    async fn why_a_drill_failed_counts_for_more_than_why_its_place_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let stuck = || {
+            let place = Place::make(dir.path()).unwrap();
+            // A file is no folder that could be deleted.
+            std::fs::remove_dir(place.path()).unwrap();
+            std::fs::write(place.path(), "").unwrap();
+            place
+        };
+        let failed = stuck().end::<()>(Err(anyhow::anyhow!("it does not hold")));
+        let (failed, stays) = tokio::join!(failed, stuck().end(Ok(())));
+        assert_eq!(failed.unwrap_err().to_string(), "it does not hold");
+        let stays = stays.unwrap_err().to_string();
+        assert!(stays.contains("could not be deleted"), "{stays}");
     }
 }
