@@ -237,13 +237,34 @@ pub(crate) async fn put_keys(
     )
 }
 
-/// Makes a folder of a user's, where there is none.
+/// Makes a folder of a user's, where there is none. Those above it are root's, for all to pass through.
 fn make(folder: &Path, user: &User, mode: u32) -> anyhow::Result<()> {
     if folder.exists() {
         return Ok(());
     }
     let shown = folder.display();
-    let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(folder);
+    let above = folder.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let made = above.and_then(|()| std::fs::DirBuilder::new().mode(mode).create(folder));
     made.with_context(|| format!("{shown} cannot be made"))?;
     users::give_alone(folder, user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folders_above_a_users_are_passed_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        let user = User { name: "me".to_owned(), uid: uid.as_raw(), gid: gid.as_raw() };
+        let folder = dir.path().join("srv/shop/keyholder");
+        make(&folder, &user, 0o700).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        for above in ["srv", "srv/shop"] {
+            assert_eq!(mode(&dir.path().join(above)) & 0o111, 0o111, "{above}");
+        }
+        make(&folder, &user, 0o700).unwrap();
+    }
 }
