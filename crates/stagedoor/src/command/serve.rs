@@ -51,8 +51,9 @@ pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
     }
     let observe = served.observing.local_addr();
     announce(&house.config, served.door.local_addr(), served.console.local_addr(), observe);
+    let stop = told_to_stop()?;
     tokio::select! {
-        () = told_to_stop() => {}
+        () = stop => {}
         () = renew_at_hangup(&served.renewal) => {}
         lost = served.nodes.lost() => return Err(lost),
     }
@@ -244,22 +245,9 @@ pub(crate) fn start_log(config: &LogConfig, spans: Option<Spans>) -> anyhow::Res
     started.map_err(|error| anyhow::anyhow!("the log could not be started: {error}"))
 }
 
-/// Waits for SIGTERM or Ctrl-C.
-pub(crate) async fn told_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        // Without a handler the signal ends the program by itself.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-}
-
-/// The same for a command that leaves something behind where it is ended: from this call on the signals
-/// are heard, and end nothing by themselves.
-pub(crate) fn stop_signals() -> anyhow::Result<impl Future<Output = ()>> {
+/// What waits for SIGTERM or Ctrl-C: from this call on the signals are heard, and end nothing by
+/// themselves.
+pub(crate) fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

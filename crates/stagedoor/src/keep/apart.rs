@@ -17,7 +17,7 @@ use super::file::check;
 use super::manifest::Kind;
 use super::places::{self, Place};
 use super::restore::{Wanted, check_heads};
-use crate::command::serve::{stop_signals, told_to_stop};
+use crate::command::serve::told_to_stop;
 use crate::config::Loaded;
 use crate::out;
 use crate::processes::users::{self, User};
@@ -81,7 +81,7 @@ impl Apart {
         let data = self.loaded.places().data;
         let parent = data.parent().unwrap_or(&self.loaded.base);
         places::sweep(parent);
-        let stop = stop_signals()?;
+        let stop = told_to_stop()?;
         let place = Place::make(parent)?;
         // To be passed through, not to be looked into.
         std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o711))?;
@@ -183,11 +183,12 @@ impl Apart {
     }
 
     async fn as_core(&self, args: Vec<OsString>) -> anyhow::Result<ExitCode> {
+        let stop = told_to_stop()?;
         let mut command = tokio::process::Command::new("/proc/self/exe");
         command.args(args).uid(self.core.uid).gid(self.core.gid).kill_on_drop(true);
         let ended = tokio::select! {
             ended = command.status() => ended,
-            () = told_to_stop() => anyhow::bail!("it was stopped"),
+            () = stop => anyhow::bail!("it was stopped"),
         };
         let ended = ended.with_context(|| format!("it cannot run as {}", self.core.name))?;
         let code = ended.code().and_then(|code| u8::try_from(code).ok());

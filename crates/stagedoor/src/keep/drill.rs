@@ -15,7 +15,7 @@ use super::apart::Inside;
 use super::places::{self, Place};
 use super::restore::{Outcome, Wanted, restore};
 use super::{DrillDone, tell};
-use crate::command::serve::{Served, stop_signals};
+use crate::command::serve::{Served, told_to_stop};
 use crate::config::{Config, Loaded, Mode};
 use crate::demo::client::{Actor, Way};
 use crate::house::House;
@@ -86,7 +86,7 @@ pub(crate) async fn hold(
     let data = loaded.places().data;
     let parent = if data.is_dir() { data } else { loaded.base.clone() };
     places::sweep(&parent);
-    let stop = stop_signals()?;
+    let stop = told_to_stop()?;
     let place = Place::make(&parent)?;
     let drilled = drill(scratch(&loaded, place.path()), wanted, samples);
     let reported = tokio::select! {

@@ -110,7 +110,7 @@ impl Begun {
             out::say(format!("The keyholder answers at {socket}"));
             out::json(&serde_json::json!({ "socket": socket }));
         };
-        runtime()?.block_on(async { self.serve(ready, told_to_stop()).await })
+        runtime()?.block_on(async { self.serve(ready, told_to_stop()?).await })
     }
 
     fn under(mut self, loaded: &Loaded, supervisor: Supervisor) -> anyhow::Result<()> {

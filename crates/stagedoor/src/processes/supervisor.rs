@@ -88,7 +88,7 @@ pub(crate) async fn supervise(loaded: Loaded, migrate: bool) -> anyhow::Result<(
         tracing::warn!("promise off: {promise}");
     }
     let mut supervisor = Supervisor::new(loaded, migrate).await?;
-    let stop = told_to_stop();
+    let stop = told_to_stop()?;
     tokio::pin!(stop);
     let opened = tokio::select! {
         opened = supervisor.open() => opened,
