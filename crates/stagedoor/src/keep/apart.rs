@@ -6,7 +6,6 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -117,7 +116,7 @@ impl Apart {
     /// keyholder that answers meanwhile.
     pub(crate) async fn act(&self, args: Vec<OsString>) -> anyhow::Result<ExitCode> {
         let turn = self.turn()?;
-        if self.answers() {
+        if keyholder::answers(&self.loaded) {
             drop(turn);
             return self.as_core(args).await;
         }
@@ -144,11 +143,6 @@ impl Apart {
         Ok(file)
     }
 
-    /// Whether the house's keyholder answers.
-    fn answers(&self) -> bool {
-        keyholder::socket(&self.loaded).is_some_and(|socket| UnixStream::connect(socket).is_ok())
-    }
-
     /// The same beside a keyholder whose files are put there first.
     async fn anew(
         &self,
@@ -158,7 +152,7 @@ impl Apart {
     ) -> anyhow::Result<ExitCode> {
         let socket = keyholder::socket(house).context("keyholder.socket is missing")?;
         anyhow::ensure!(
-            UnixStream::connect(&socket).is_err(),
+            !keyholder::answers(house),
             "a keyholder answers at {}: a program serves here, stop it first",
             socket.display()
         );
