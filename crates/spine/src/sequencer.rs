@@ -187,8 +187,7 @@ impl Sequencer {
         loop {
             let waiting = self.spine.0.db.read().await?.rows(WAITING.text(), Vec::new()).await?;
             if let (true, Some((epoch, size, _))) = (waiting.is_empty(), self.led) {
-                let head = self.spine.0.db.read().await?.rows(HEAD.text(), Vec::new()).await?;
-                let head = Head::from_row(head.first().ok_or(store::Error::Rows { found: 0 })?)?;
+                let head = self.spine.head().await?.ok_or(store::Error::Rows { found: 0 })?;
                 if (head.epoch, head.size()) == (epoch, size) {
                     return Ok(());
                 }
