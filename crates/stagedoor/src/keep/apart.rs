@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use kernel::Secret;
 
+use super::drill::needed_keys;
 use super::file::check;
 use super::manifest::Kind;
 use super::places::{self, Place};
@@ -56,7 +57,7 @@ impl Apart {
     pub(crate) async fn restore(
         &self,
         wanted: &Wanted,
-        reads: &[&Path],
+        reads: &[PathBuf],
     ) -> anyhow::Result<ExitCode> {
         self.check_reads(reads)?;
         check_heads(&self.loaded, wanted)?;
@@ -73,9 +74,10 @@ impl Apart {
     /// Restores in a place that is thrown away.
     pub(crate) async fn drill(
         &self,
-        sealed: Sealed<'_>,
-        reads: &[&Path],
+        wanted: &Wanted,
+        reads: &[PathBuf],
     ) -> anyhow::Result<ExitCode> {
+        let sealed = (needed_keys(wanted)?, &wanted.passphrase);
         self.check_reads(reads)?;
         let data = self.loaded.places().data;
         let parent = data.parent().unwrap_or(&self.loaded.base);
@@ -100,7 +102,7 @@ impl Apart {
     }
 
     /// Refuses, before anything is made, what core's user could not read.
-    fn check_reads(&self, files: &[&Path]) -> anyhow::Result<()> {
+    fn check_reads(&self, files: &[PathBuf]) -> anyhow::Result<()> {
         for file in files {
             let User { name, uid, .. } = &self.core;
             let shown = file.display();

@@ -76,13 +76,18 @@ pub(crate) async fn run(
     Ok(())
 }
 
+/// The backup of the keys, without which nothing of the house could be looked at.
+pub(super) fn needed_keys(wanted: &Wanted) -> anyhow::Result<&Path> {
+    wanted.keys.as_deref().context("a drill needs the backup of the keys too: --keys")
+}
+
 /// Holds a drill, and tells the house; the place is deleted however it ends.
 pub(crate) async fn hold(
     loaded: Loaded,
     wanted: &Wanted,
     samples: usize,
 ) -> anyhow::Result<Report> {
-    anyhow::ensure!(wanted.keys.is_some(), "a drill needs the backup of the keys too: --keys");
+    needed_keys(wanted)?;
     let data = loaded.places().data;
     let parent = if data.is_dir() { data } else { loaded.base.clone() };
     places::sweep(&parent);
