@@ -318,7 +318,7 @@ impl Supervisor {
     }
 }
 
-/// A keyholder that answers while a command of root's restores.
+/// A keyholder that answers for as long as a command of root's takes.
 pub(crate) struct TempKeyholder(Post);
 
 impl TempKeyholder {

@@ -24,7 +24,7 @@ use crate::holder::ask::{Ask, Named};
 const MINUTES_MAX: usize = 1_440;
 /// Callers that are counted apart; those who come later are counted as one.
 const CALLERS_MAX: usize = 64;
-/// How far back the last line of a file is looked for.
+/// How much of a file's end is read: its last line, and minutes that core may not have been told of.
 const TAIL: u64 = 64 * 1024;
 
 /// What was asked in one minute.
