@@ -99,14 +99,15 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// The present moment.
     fn now(&self) -> Timestamp;
 
-    /// Somebody whose clock is better was asked: this one is ahead by so many microseconds, less than
-    /// nothing where it is behind. What a clock makes of it is its own affair; true where it has moved,
-    /// so that the difference is another now.
+    /// Somebody whose clock is better was asked: this one is ahead by so many microseconds, negative
+    /// where it is behind. What a clock makes of it is its own affair; true where it has moved, so that
+    /// the difference is another now.
     fn compared(&self, _ahead_us: i64) -> bool {
         false
     }
 
-    /// How far the host's clock has jumped, where that is not believed; microseconds.
+    /// How far the host's clock has jumped, where that is not believed: microseconds, negative where it
+    /// was set back.
     fn held_jump_us(&self) -> Option<i64> {
         None
     }
@@ -115,7 +116,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
 /// An answer that took longer says nothing about the clock of whoever gave it.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// How far our clock is ahead of another's, in microseconds: we asked, it said its time, and its answer
+/// How far our clock is ahead of another's, in microseconds, negative where behind: we asked, it said its time, and its answer
 /// came. None where that took too long to mean anything, or our clock was set back meanwhile.
 #[must_use]
 pub fn ahead_us(asked: Timestamp, theirs: Timestamp, answered: Timestamp) -> Option<i64> {

@@ -203,8 +203,9 @@ impl Spine {
         })
     }
 
-    /// Compares our clock with the database server's: how far ours is ahead, in microseconds. None where
-    /// the database is a file, or took too long for its answer to mean anything.
+    /// Compares our clock with the database server's: how far ours is ahead, in microseconds, negative
+    /// where behind. [`Spine::house_time`] goes by it from then on. None where the database is a file, or
+    /// took too long for its answer to mean anything: the difference that was known stays.
     ///
     /// # Errors
     /// [`Error::Store`].

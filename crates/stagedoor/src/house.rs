@@ -339,7 +339,7 @@ impl House {
 fn open_observe(
     config: &Config,
     spine: &Spine,
-    log_name: String,
+    origin: String,
     (base, data): (PathBuf, PathBuf),
 ) -> anyhow::Result<Observe> {
     Ok(Observe::open(observe::Parts {
@@ -347,7 +347,7 @@ fn open_observe(
         config: config.observe.clone(),
         siem: config.siem.clone(),
         catalogue: rooms()?.events(),
-        log_name,
+        origin,
         version: env!("CARGO_PKG_VERSION"),
         base,
         data,

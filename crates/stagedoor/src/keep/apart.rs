@@ -33,8 +33,12 @@ pub(crate) struct Apart {
     keys: User,
 }
 
-/// The file of the backed-up keys, and the passphrase that opens it.
-pub(crate) type Sealed<'a> = (&'a Path, &'a Secret<String>);
+/// A backup of keys.
+#[derive(Clone, Copy)]
+pub(crate) struct KeysBackup<'a> {
+    pub file: &'a Path,
+    pub passphrase: &'a Secret<String>,
+}
 
 impl Apart {
     /// None where the processes have no users of their own, or root is not here to give them files.
@@ -62,13 +66,14 @@ impl Apart {
         self.check_reads(reads)?;
         check_heads(&self.loaded, wanted)?;
         let _turn = self.turn()?;
-        let sealed = wanted.keys.as_deref().map(|keys| (keys, &wanted.passphrase));
+        let passphrase = &wanted.passphrase;
+        let keys = wanted.keys.as_deref().map(|file| KeysBackup { file, passphrase });
         let places = self.loaded.places();
         make(&places.data, &self.core, 0o700)?;
         make(&places.keys, &self.core, 0o700)?;
         make(&self.loaded.keyholder_dir(), &self.keys, 0o700)?;
         users::check_owner(&self.loaded, &self.core)?;
-        self.anew(&self.loaded, sealed, again(&[])).await
+        self.with_restored_keys(&self.loaded, keys, own_args(&[])).await
     }
 
     /// Restores in a place that is thrown away.
@@ -77,7 +82,7 @@ impl Apart {
         wanted: &Wanted,
         reads: &[PathBuf],
     ) -> anyhow::Result<ExitCode> {
-        let sealed = (needed_keys(wanted)?, &wanted.passphrase);
+        let keys = KeysBackup { file: needed_keys(wanted)?, passphrase: &wanted.passphrase };
         self.check_reads(reads)?;
         let data = self.loaded.places().data;
         let parent = data.parent().unwrap_or(&self.loaded.base);
@@ -93,9 +98,9 @@ impl Apart {
             Loaded { config: self.loaded.config.clone(), base: self.loaded.base.clone() };
         scratch.config.keyholder.dir = Some(inside.keyholder);
         scratch.config.keyholder.socket = Some(inside.socket);
-        let there = again(&[OsString::from("--inside"), place.path().into()]);
+        let there = own_args(&[OsString::from("--inside"), place.path().into()]);
         let ended = tokio::select! {
-            ended = self.anew(&scratch, Some(sealed), there) => ended,
+            ended = self.with_restored_keys(&scratch, Some(keys), there) => ended,
             () = stop => Err(anyhow::anyhow!("it was stopped")),
         };
         place.end(ended).await
@@ -122,7 +127,7 @@ impl Apart {
             drop(turn);
             return self.as_core(args).await;
         }
-        self.beside(&self.loaded, Vec::new(), args).await
+        self.with_keyholder(&self.loaded, Vec::new(), args).await
     }
 
     /// Waits until no other command of root's has a keyholder answer in this house: whichever ended
@@ -145,11 +150,12 @@ impl Apart {
         Ok(file)
     }
 
-    /// The same beside a keyholder whose files are put there first.
-    async fn anew(
+    /// Runs this program with these arguments as core's user, beside a keyholder that first puts the files
+    /// of a backup in their places.
+    async fn with_restored_keys(
         &self,
         house: &Loaded,
-        sealed: Option<Sealed<'_>>,
+        keys: Option<KeysBackup<'_>>,
         args: Vec<OsString>,
     ) -> anyhow::Result<ExitCode> {
         let socket = keyholder::socket(house).context("keyholder.socket is missing")?;
@@ -158,15 +164,18 @@ impl Apart {
             "a keyholder answers at {}: a program serves here, stop it first",
             socket.display()
         );
-        let files = match sealed {
-            Some((file, passphrase)) => check(file, Kind::Keys, passphrase).await?.files,
+        let files = match keys {
+            Some(KeysBackup { file, passphrase }) => {
+                check(file, Kind::Keys, passphrase).await?.files
+            }
             None => Vec::new(),
         };
         out::progress_done();
-        self.beside(house, files, args).await
+        self.with_keyholder(house, files, args).await
     }
 
-    async fn beside(
+    /// Runs it beside a keyholder that answers meanwhile.
+    async fn with_keyholder(
         &self,
         house: &Loaded,
         files: Vec<(String, Vec<u8>)>,
@@ -195,7 +204,7 @@ impl Apart {
 }
 
 /// The arguments of this command, and more.
-pub(crate) fn again(more: &[OsString]) -> Vec<OsString> {
+pub(crate) fn own_args(more: &[OsString]) -> Vec<OsString> {
     std::env::args_os().skip(1).chain(more.iter().cloned()).collect()
 }
 
@@ -216,7 +225,7 @@ impl Inside {
 /// Reads a backup of keys to its end, and puts the keyholder's files in their places.
 pub(crate) async fn restore_keys(
     loaded: &Loaded,
-    (file, passphrase): Sealed<'_>,
+    KeysBackup { file, passphrase }: KeysBackup<'_>,
 ) -> anyhow::Result<()> {
     let whole = check(file, Kind::Keys, passphrase).await?;
     out::progress_done();
@@ -234,7 +243,8 @@ pub(crate) async fn put_keys(
     )
 }
 
-/// Makes a folder of a user's, where there is none. Those above it are root's, for all to pass through.
+/// Makes a folder of a user's, where there is none. Those above it are made as root
+/// makes its folders: others pass through.
 fn make(folder: &Path, user: &User, mode: u32) -> anyhow::Result<()> {
     if folder.exists() {
         return Ok(());
@@ -259,8 +269,10 @@ mod tests {
         make(&folder, &user, 0o700).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
         assert_eq!(mode(&folder), 0o700);
+        let other = dir.path().join("other");
+        std::fs::create_dir(&other).unwrap();
         for above in ["srv", "srv/shop"] {
-            assert_eq!(mode(&dir.path().join(above)) & 0o111, 0o111, "{above}");
+            assert_eq!(mode(&dir.path().join(above)), mode(&other), "{above}");
         }
         make(&folder, &user, 0o700).unwrap();
     }
