@@ -19,7 +19,7 @@ use crate::certificates::Shown;
 use crate::config::{Config, Loaded, LogConfig, LogFormat};
 use crate::door::{self, Asks, Behind, DoorSettings, Shared};
 use crate::gauges::{CONSOLE, Doors, Observing, SHOP, TraceSettings};
-use crate::house::House;
+use crate::house::{House, Nature};
 use crate::nodes::Nodes;
 use crate::tasks::Tasks;
 use crate::{out, processes, refused};
@@ -31,12 +31,14 @@ pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
         start_log(&loaded.config.log, None)?;
         return processes::supervise(loaded, migrate).await;
     }
-    let (spans, exporter) = traced.map(|traced| traced.open()).transpose()?.unzip();
+    let nature = Nature::default();
+    let opened = traced.map(|traced| traced.open(Arc::clone(&nature.clock)));
+    let (spans, exporter) = opened.transpose()?.unzip();
     start_log(&loaded.config.log, spans)?;
     if migrate {
         super::migrate::run(&loaded, false).await?;
     }
-    let house = Arc::new(House::open(loaded).await?);
+    let house = Arc::new(House::open_with(loaded, nature).await?);
     let one = if house.config.keyholder.socket.is_some() {
         "edge and core run in one process: who takes over the door's process has what core has"
     } else {
