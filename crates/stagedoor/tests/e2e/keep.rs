@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::full_disk::Disk;
-use crate::program::{Shop, answer, run, stagedoor, words};
+use crate::program::{Shop, answer, refused, run, stagedoor, words};
 
 /// What only erased persons have: no file of a restored place may hold it.
 const CANARY: &str = "canary-4711";
@@ -52,12 +52,6 @@ fn empty_place(shop: &Shop) -> Shop {
     let key = "var/header-shop.key";
     std::fs::copy(shop.path().join(key), place.path().join(key)).unwrap();
     place
-}
-
-fn refused(dir: &Path, args: &[&str], why: &str) {
-    let output = run(dir, args);
-    assert!(!output.status.success(), "{args:?} was not refused: {}", words(&output));
-    assert!(words(&output).contains(why), "{args:?}: {}", words(&output));
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {

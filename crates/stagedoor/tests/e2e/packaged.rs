@@ -11,8 +11,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::program::{
-    CORE_USER, EDGE_USER, KEYHOLDER_USER, PASSWORD, Serving, Shop, answer, is_root, stagedoor,
-    words,
+    CORE_USER, EDGE_USER, INIT, KEYHOLDER_USER, PASSWORD, Serving, Shop, answer, answer_of,
+    gives_files, refused, refused_of, stagedoor, words,
 };
 
 /// A house in a mount namespace whose /etc/passwd has the package's users.
@@ -23,9 +23,7 @@ struct Packaged {
 impl Packaged {
     /// None where nobody may make users.
     fn init() -> Option<Self> {
-        if !is_root() {
-            assert!(std::env::var_os("CI").is_none(), "CI has users of its own: run it as root");
-            eprintln!("LEFT OUT: the packaged house: only root gives files to other users");
+        if !gives_files("the packaged house") {
             return None;
         }
         let dir = TempDir::new().unwrap();
@@ -39,24 +37,9 @@ impl Packaged {
         std::fs::write(house.path("passwd"), known + &ours.concat()).unwrap();
         house.secret("passphrase", "a lantern over the back door", 0);
         house.secret("backup-passphrase", "a lamp behind the curtain", CORE_USER);
-        house.answer(&[
-            "init",
-            "--separate",
-            "--dir",
-            "var",
-            "--passphrase-file",
-            "passphrase",
-            "--name",
-            "Shop",
-            "--url",
-            "https://localhost",
-            "--upstream",
-            "http://127.0.0.1:9",
-            "--operator",
-            "ops@shop.example",
-        ]);
-        house.shop.edit("0.0.0.0:8443", "127.0.0.1:0");
-        house.shop.edit("127.0.0.1:8444", "127.0.0.1:0");
+        let own = ["--separate", "--dir", "var", "--passphrase-file", "passphrase"];
+        house.answer(&[&INIT[..], &own].concat());
+        house.shop.on_free_ports();
         let backup = "[backup]\npassphrase_file = \"backup-passphrase\"\n";
         house.shop.edit("[backup]\n", backup);
         house.secret("pw", PASSWORD, CORE_USER);
@@ -92,20 +75,15 @@ impl Packaged {
     }
 
     fn run(&self, args: &[&str]) -> Output {
-        self.command().arg("--json").args(args).output().unwrap()
+        self.command().args(args).output().unwrap()
     }
 
     fn answer(&self, args: &[&str]) -> Value {
-        let output = self.run(args);
-        assert!(output.status.success(), "{args:?}: {}", words(&output));
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        serde_json::from_str(text.lines().last().unwrap_or("null")).unwrap()
+        answer_of(self.command(), args)
     }
 
     fn refused(&self, args: &[&str], why: &str) {
-        let output = self.run(args);
-        assert!(!output.status.success(), "{args:?} was not refused: {}", words(&output));
-        assert!(words(&output).contains(why), "{args:?}: {}", words(&output));
+        refused_of(self.command(), args, why);
     }
 
     fn serve(&self) -> Serving {
@@ -304,8 +282,8 @@ fn place_of(drill: &mut Child, parent: &Path) -> PathBuf {
 
 #[test]
 fn a_drill_of_roots_is_held_by_core() {
-    if !is_root() {
-        return eprintln!("LEFT OUT: a drill of root's: only root becomes another user");
+    if !gives_files("a drill of root's") {
+        return;
     }
     let shop = Shop::in_one_process(&[]);
     std::fs::write(shop.path().join("var/lamp"), "a lamp behind the curtain").unwrap();
@@ -324,8 +302,8 @@ fn a_drill_of_roots_is_held_by_core() {
 
 #[test]
 fn a_bare_root_key_does_not_leave_its_folder() {
-    if !is_root() {
-        return eprintln!("LEFT OUT: a keyholder of its own: only root starts one");
+    if !gives_files("a keyholder of its own") {
+        return;
     }
     let shop = Shop::in_one_process(&[]);
     shop.with_keyholder();
@@ -334,9 +312,7 @@ fn a_bare_root_key_does_not_leave_its_folder() {
     chown(shop.path().join("backup-passphrase"), Some(CORE_USER), None).unwrap();
     let serving = shop.serve();
     let args = ["backup", "var/data.backup", "--keys", "var/keys/keys.backup"];
-    let output = stagedoor(shop.path()).args(args).output().unwrap();
-    assert!(!output.status.success(), "{}", words(&output));
-    assert!(words(&output).contains("root.kind"), "{}", words(&output));
+    refused(shop.path(), &args, "root.kind");
     assert!(!shop.path().join("var/keys/keys.backup").exists());
     assert_eq!(serving.stop(), Some(0));
 }
