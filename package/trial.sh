@@ -4,12 +4,24 @@
 #
 #   package/trial.sh target/package/stagedoor_0.1.0_amd64.deb [FOLDER]
 #
-# FOLDER keeps the fresh Debian for another time. What is started is gone at the end.
+# FOLDER keeps the fresh Debian for another time; without it nothing is left. What is started is gone at
+# the end, however that comes.
 set -euo pipefail
 
 deb=$(realpath "$1")
-root=$(realpath -m "${2:-$(mktemp -d /tmp/stagedoor-trial.XXXXXX)}")
+kept=${2:-}
+root=$(realpath -m "${kept:-$(mktemp -d /tmp/stagedoor-trial.XXXXXX)}")
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+
+systemd=
+clean() {
+    if [ -n "$systemd" ]; then
+        kill -9 "$systemd" 2> /dev/null || true
+        wait "$systemd" 2> /dev/null || true
+    fi
+    [ -n "$kept" ] || rm -rf --one-file-system "$root" "$root.log"
+}
+trap clean EXIT
 
 if [ ! -e "$root/etc/debian_version" ]; then
     debootstrap --variant=minbase --include=ca-certificates,systemd,systemd-sysv,dbus,procps,curl \
@@ -64,7 +76,7 @@ systemctl start stagedoor
 dpkg -i /opt/stagedoor.deb > /dev/null
 open
 dpkg --purge stagedoor > /dev/null
-! pgrep -f 'stagedoor process'
+if pgrep -f 'stagedoor process'; then exit 1; fi
 [ -e /var/lib/stagedoor/keyholder/root.sealed ]
 rm -r /etc/stagedoor /var/lib/stagedoor
 say "all of it held"
@@ -103,7 +115,5 @@ for _ in $(seq 600); do
     [ -e "$root/opt/follow.end" ] && break
     sleep 0.2
 done
-kill -9 $systemd 2> /dev/null || true
-wait $systemd 2> /dev/null || true
 cat "$root/opt/follow.log"
 [ "$(cat "$root/opt/follow.end")" = success ]

@@ -15,21 +15,19 @@ use crate::sbom;
 
 /// The worst exposure that the unit may have, in tenths, by systemd's own measure (0 is best).
 const EXPOSURE_MAX_TENTHS: u32 = 30;
+/// The units of the program, and of a keyholder that is a program of its own.
+const UNIT: &str = "package/systemd/stagedoor.service";
+const KEYHOLDER_UNIT: &str = "package/systemd/stagedoor-keyholder.service";
 /// What stands where in the package, from the workspace's root.
 const FILES: &[(&str, &str)] = &[
-    ("package/systemd/stagedoor.service", "usr/lib/systemd/system/stagedoor.service"),
-    (
-        "package/systemd/stagedoor-keyholder.service",
-        "usr/lib/systemd/system/stagedoor-keyholder.service",
-    ),
+    (UNIT, "usr/lib/systemd/system/stagedoor.service"),
+    (KEYHOLDER_UNIT, "usr/lib/systemd/system/stagedoor-keyholder.service"),
     ("package/systemd/sysusers.conf", "usr/lib/sysusers.d/stagedoor.conf"),
     ("docs/stagedoor.toml", "usr/share/doc/stagedoor/examples/stagedoor.toml"),
     ("README.md", "usr/share/doc/stagedoor/README.md"),
     ("SECURITY.md", "usr/share/doc/stagedoor/SECURITY.md"),
     ("LICENSE", "usr/share/doc/stagedoor/copyright"),
 ];
-const UNITS: [&str; 2] =
-    ["package/systemd/stagedoor.service", "package/systemd/stagedoor-keyholder.service"];
 /// What the processes close themselves by: a unit that refuses these leaves all else open.
 const OWN_SANDBOX: [&str; 4] =
     ["seccomp", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"];
@@ -60,11 +58,10 @@ pub(crate) fn check(house: &House) -> Result<String> {
         house.leave_out("the Debian package: dpkg-deb is missing".to_owned());
         return Ok("left out".to_owned());
     }
-    let unit = house.root.join("package/systemd/stagedoor.service");
-    for unit in UNITS {
+    for unit in [UNIT, KEYHOLDER_UNIT] {
         check_filter(&house.root.join(unit))?;
     }
-    let exposure = exposure(house, &unit)?;
+    let exposure = exposure(house, &house.root.join(UNIT))?;
     let made = put_together(house, &house.target.join("debug/stagedoor"))?;
     Ok(format!("{made}; {exposure}"))
 }
@@ -114,7 +111,7 @@ fn words_of(package: &Package) -> Result<Vec<String>> {
     Ok(words)
 }
 
-/// How exposed the unit is by systemd's own measure, which must stay below the bound.
+/// Refuses a unit in which the processes could not close themselves.
 fn check_filter(unit: &Path) -> Result<()> {
     let text = fs::read_to_string(unit)?;
     let filter = text.lines().find_map(|line| line.strip_prefix("SystemCallFilter="));
@@ -126,6 +123,7 @@ fn check_filter(unit: &Path) -> Result<()> {
     Ok(())
 }
 
+/// How exposed the unit is by systemd's own measure, which must stay below the bound.
 fn exposure(house: &House, unit: &Path) -> Result<String> {
     if which("systemd-analyze").is_none() {
         house.leave_out("the unit's exposure: systemd-analyze is missing".to_owned());

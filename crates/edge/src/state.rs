@@ -355,7 +355,7 @@ impl Inner {
             }
             Delta::AccountSessionsEnded { account, before, until } => {
                 let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
-                revoked.end_account(*account, (*before, *until), now);
+                revoked.end_account(*account, *before, *until, now);
                 drop(revoked);
                 self.long_lived.close_account(*account, *before);
             }

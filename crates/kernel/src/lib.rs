@@ -25,7 +25,7 @@ pub use limits::Limits;
 pub use money::{Currency, Money, MoneyError};
 pub use refusal::{FieldProblem, Kind, Refusal, Refused};
 pub use secret::Secret;
-pub use time::{Clock, SystemClock, Timestamp};
+pub use time::{Clock, SystemClock, Timestamp, ahead_us};
 
 #[doc(hidden)]
 pub mod private {

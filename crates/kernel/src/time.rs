@@ -99,14 +99,32 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// The present moment.
     fn now(&self) -> Timestamp;
 
-    /// Somebody whose clock is better was asked: this one is ahead by so many microseconds, less than
-    /// nothing where it is behind. What a clock makes of it is its own affair.
-    fn compared(&self, _ahead_us: i64) {}
+    /// Somebody whose clock is better was asked: this one is ahead by so many microseconds, negative
+    /// where it is behind. What a clock makes of it is its own affair; true where it has moved, so that
+    /// the difference is another now.
+    fn compared(&self, _ahead_us: i64) -> bool {
+        false
+    }
 
-    /// How far the host's clock has jumped, where that is not believed; microseconds.
+    /// How far the host's clock has jumped, where that is not believed: microseconds, negative where it
+    /// was set back.
     fn held_jump_us(&self) -> Option<i64> {
         None
     }
+}
+
+/// An answer that took longer says nothing about the clock of whoever gave it.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// How far our clock is ahead of another's, in microseconds, negative where behind: we asked, it said its time, and its answer
+/// came. None where that took too long to mean anything, or our clock was set back meanwhile.
+#[must_use]
+pub fn ahead_us(asked: Timestamp, theirs: Timestamp, answered: Timestamp) -> Option<i64> {
+    if answered < asked || answered.since(asked) > ANSWER_MAX {
+        return None;
+    }
+    let middle = asked.0 / 2 + answered.0 / 2;
+    Some(middle.saturating_sub(theirs.0))
 }
 
 /// The machine's clock.
@@ -140,6 +158,15 @@ mod tests {
         for (seconds, text) in cases {
             assert_eq!(Timestamp::from_seconds(seconds).to_string(), text);
         }
+    }
+
+    #[test]
+    fn an_answer_that_took_too_long_compares_nothing() {
+        let at = Timestamp::from_seconds;
+        assert_eq!(ahead_us(at(100), at(90), at(102)), Some(11_000_000));
+        assert_eq!(ahead_us(at(100), at(200), at(100)), Some(-100_000_000));
+        assert_eq!(ahead_us(at(100), at(90), at(103)), None);
+        assert_eq!(ahead_us(at(100), at(90), at(99)), None);
     }
 
     proptest! {

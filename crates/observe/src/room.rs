@@ -27,8 +27,8 @@ pub struct Parts {
     pub siem: Vec<SiemConfig>,
     /// Every room's events.
     pub catalogue: Vec<EventSpec>,
-    /// The log's name.
-    pub log_name: String,
+    /// The log's present name.
+    pub origin: String,
     /// The program's version.
     pub version: &'static str,
     /// Paths in the configuration are relative to this folder.
@@ -75,7 +75,7 @@ impl Observe {
     /// # Errors
     /// [`Error::Config`].
     pub fn open(parts: Parts) -> Result<Self, Error> {
-        let Parts { spine, config, siem, catalogue, log_name, version, base, data } = parts;
+        let Parts { spine, config, siem, catalogue, origin, version, base, data } = parts;
         for sink in &siem {
             sink.check(&siem)?;
         }
@@ -84,7 +84,7 @@ impl Observe {
         let mapper = Mapper {
             catalogue: Arc::new(catalogue),
             sealer: Arc::clone(spine.sealer()),
-            log_name,
+            origin,
             product_version: version,
             include_personal: false,
         };

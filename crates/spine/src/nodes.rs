@@ -37,8 +37,6 @@ sql! {
 
 /// How long a node may say nothing before it counts as gone.
 pub const SILENT_AFTER: Duration = Duration::from_secs(15);
-/// An answer of the database that took longer says nothing about its clock.
-const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// How long the row of a node that is gone is kept.
 const KEEP: Duration = Duration::from_secs(86_400);
 
@@ -205,21 +203,20 @@ impl Spine {
         })
     }
 
-    /// Compares our clock with the database server's: how far ours is ahead, in microseconds. None where
-    /// the database is a file, or took too long for its answer to mean anything.
+    /// Compares our clock with the database server's: how far ours is ahead, in microseconds, negative
+    /// where behind. [`Spine::house_time`] goes by it from then on. None where the database is a file, or
+    /// took too long for its answer to mean anything: the difference that was known stays.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn compare_clock(&self) -> Result<Option<i64>, Error> {
         let asked = self.0.clock.now();
         let Some(server) = self.0.db.server_time().await? else { return Ok(None) };
-        let answered = self.0.clock.now();
-        if answered.since(asked) > ANSWER_MAX {
-            return Ok(None);
+        let ahead_us = kernel::ahead_us(asked, server, self.0.clock.now());
+        if let Some(ahead_us) = ahead_us {
+            self.0.ahead_us.store(ahead_us, Ordering::Relaxed);
         }
-        let ahead_us = asked.micros() / 2 + answered.micros() / 2 - server.micros();
-        self.0.ahead_us.store(ahead_us, Ordering::Relaxed);
-        Ok(Some(ahead_us))
+        Ok(ahead_us)
     }
 
     /// The database server's time, by our clock and the last comparison: what nodes say to each other

@@ -61,7 +61,7 @@ impl Spine {
     /// # Errors
     /// [`Error::Store`].
     pub async fn publishes(&self) -> Result<bool, Error> {
-        let args = args![self.0.node.as_str(), self.0.clock.now()];
+        let args = args![self.0.node.as_str(), self.house_time()];
         Ok(!self.read().await?.rows(&LEADER, args).await?.is_empty())
     }
 

@@ -187,8 +187,7 @@ impl Sequencer {
         loop {
             let waiting = self.spine.0.db.read().await?.rows(WAITING.text(), Vec::new()).await?;
             if let (true, Some((epoch, size, _))) = (waiting.is_empty(), self.led) {
-                let head = self.spine.0.db.read().await?.rows(HEAD.text(), Vec::new()).await?;
-                let head = Head::from_row(head.first().ok_or(store::Error::Rows { found: 0 })?)?;
+                let head = self.spine.head().await?.ok_or(store::Error::Rows { found: 0 })?;
                 if (head.epoch, head.size()) == (epoch, size) {
                     return Ok(());
                 }
@@ -442,6 +441,8 @@ impl Spine {
     /// # Errors
     /// As [`run_sequencer`].
     pub async fn sequence(&self) -> Result<(), Error> {
+        // Nobody compares clocks for a command, and the lease is judged by the database's time.
+        self.compare_clock().await?;
         Sequencer::start(self.clone()).await?.drain().await
     }
 }

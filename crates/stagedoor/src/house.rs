@@ -132,6 +132,11 @@ pub(crate) fn without_password(url: &str) -> String {
 impl House {
     /// Opens the house on a database that has this program's schema.
     pub(crate) async fn open(loaded: Loaded) -> anyhow::Result<Self> {
+        Self::open_with(loaded, Nature::default()).await
+    }
+
+    /// The same, with a clock that somebody else in this process goes by too.
+    pub(crate) async fn open_with(loaded: Loaded, nature: Nature) -> anyhow::Result<Self> {
         let db = loaded.open_database().await?;
         let rooms = rooms()?;
         let standing = store::standing(&db, &rooms.migrations()).await?;
@@ -149,12 +154,13 @@ impl House {
         spine::check_schema_under(&db, &rooms.tables(), &[], newer)
             .await
             .context("the schema is not the declared one")?;
-        let config = loaded.vault_config(&Nature::default())?;
+        let config = loaded.vault_config(&nature)?;
         let vault = Vault::open(config).await.context("the vault cannot be opened")?;
-        Self::furnish(loaded, db, vault, Nature::default()).await
+        Self::furnish(loaded, db, vault, nature).await
     }
 
-    /// Opens the rooms.
+    /// Opens the rooms. The vault must have been opened with the same nature: one clock is compared
+    /// with the database's, and both judge by it.
     pub(crate) async fn furnish(
         loaded: Loaded,
         db: Db,
@@ -333,7 +339,7 @@ impl House {
 fn open_observe(
     config: &Config,
     spine: &Spine,
-    log_name: String,
+    origin: String,
     (base, data): (PathBuf, PathBuf),
 ) -> anyhow::Result<Observe> {
     Ok(Observe::open(observe::Parts {
@@ -341,7 +347,7 @@ fn open_observe(
         config: config.observe.clone(),
         siem: config.siem.clone(),
         catalogue: rooms()?.events(),
-        log_name,
+        origin,
         version: env!("CARGO_PKG_VERSION"),
         base,
         data,
@@ -399,5 +405,28 @@ impl Callers for HouseCallers {
         password: &'a Secret<String>,
     ) -> BoxFuture<'a, Result<Proven, Problem>> {
         self.sessions.prove(caller, password)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::TestClock;
+
+    use super::*;
+    use crate::demo::throw_away;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_vault_goes_by_the_clock_of_the_house() {
+        let (house, dir) = throw_away().await.unwrap();
+        let (config, base) = (house.config.clone(), dir.path().to_owned());
+        house.close().await.unwrap();
+        let clock = Arc::new(TestClock::default());
+        let nature = Nature { clock: Arc::clone(&clock) as _, ..Nature::default() };
+        let house = House::open_with(Loaded { config, base }, nature).await.unwrap();
+        clock.set(kernel::Timestamp::from_seconds(2_000_000_000));
+        house.vault.rotate(vault::Purpose::Mac).await.unwrap();
+        let newest = house.vault.list().unwrap().into_iter().map(|key| key.created_at).max();
+        assert_eq!(newest, Some(house.clock.now()));
+        house.close().await.unwrap();
     }
 }

@@ -98,14 +98,15 @@ impl SteadyClock {
         Timestamp::from_micros(read.told)
     }
 
-    fn compared_at(&self, read: Read, ahead_us: i64) {
-        let Some(jump) = self.held_at(read) else { return };
+    fn compared_at(&self, read: Read, ahead_us: i64) -> bool {
+        let Some(jump) = self.held_at(read) else { return false };
         // The host's own time is ahead by as much more as it jumped.
         if ahead_us.saturating_add(jump).unsigned_abs() < ahead_us.unsigned_abs() {
             self.believe(read);
-            return;
+            return true;
         }
         self.jumped.store(read.run, Ordering::Relaxed);
+        false
     }
 
     fn held_at(&self, read: Read) -> Option<i64> {
@@ -121,8 +122,8 @@ impl Clock for SteadyClock {
         self.at(Read::now())
     }
 
-    fn compared(&self, ahead_us: i64) {
-        self.compared_at(Read::now(), ahead_us);
+    fn compared(&self, ahead_us: i64) -> bool {
+        self.compared_at(Read::now(), ahead_us)
     }
 
     fn held_jump_us(&self) -> Option<i64> {
@@ -192,15 +193,15 @@ mod tests {
         for run in 1..600 {
             assert_eq!(off(&clock, run, -3_600), 0);
             // Ours fits the database's, but for the way there.
-            clock.compared_at(read(run, -3_600), 40_000);
+            assert!(!clock.compared_at(read(run, -3_600), 40_000));
         }
         let clock = steady();
         assert_eq!(off(&clock, 1, 7_200), 0);
         // Ours is two hours behind the database's: the host slept, and knows better now.
-        clock.compared_at(read(1, 7_200), -7_200 * S);
+        assert!(clock.compared_at(read(1, 7_200), -7_200 * S));
         assert_eq!(off(&clock, 2, 7_200), 7_200);
         // Without a jump nothing is decided: a host that is wrong all the time is refused elsewhere.
-        clock.compared_at(read(3, 7_200), 40 * S);
+        assert!(!clock.compared_at(read(3, 7_200), 40 * S));
         assert_eq!(off(&clock, 4, 7_200), 7_200);
     }
 }

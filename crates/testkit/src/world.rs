@@ -133,6 +133,19 @@ impl World {
         Db::open(&options).await.expect("a database")
     }
 
+    /// Ends the leader's lease, as its silence would: the database's own clock cannot be moved.
+    ///
+    /// # Panics
+    /// Where the database does not open.
+    pub async fn end_lease(&self) {
+        let db = self.attacker().await;
+        let mut tx = db.begin().await.expect("a transaction");
+        let ended = tx.run("UPDATE spine_head SET lease_until = 0", Vec::new()).await;
+        ended.expect("the head's row");
+        tx.commit().await.expect("an end");
+        db.close().await;
+    }
+
     /// The folder of this world.
     #[must_use]
     pub fn dir(&self) -> &Path {

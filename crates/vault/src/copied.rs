@@ -182,7 +182,9 @@ pub async fn put_key_files(home: &Home, files: &[(String, Vec<u8>)]) -> Result<(
     }
     if tried.is_err() {
         for (path, _) in wanted.iter().filter(|(path, _)| path.exists()) {
-            remove(path)?;
+            if let Err(error) = remove(path) {
+                tracing::error!(%error, "a file of a backup that does not open stays");
+            }
         }
     }
     tried

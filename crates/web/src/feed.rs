@@ -338,11 +338,13 @@ impl Revocations {
         self.bound(now);
     }
 
-    /// Notes that an account's sessions ended.
+    /// Notes that an account's sessions ended that began at or before a moment; until when their last
+    /// token has expired.
     pub fn end_account(
         &mut self,
         account: AccountId,
-        (before, until): (Timestamp, Timestamp),
+        before: Timestamp,
+        until: Timestamp,
         now: Timestamp,
     ) {
         let known = self.accounts.entry(account).or_insert((before, until));
@@ -547,7 +549,7 @@ impl Snapshot {
                 self.revocations.end_session(*session, *until, now);
             }
             Delta::AccountSessionsEnded { account, before, until } => {
-                self.revocations.end_account(*account, (*before, *until), now);
+                self.revocations.end_account(*account, *before, *until, now);
             }
             Delta::ClientBlocked { net, until, reason } => {
                 self.blocks.add(*net, Block { until: *until, reason: reason.clone() });

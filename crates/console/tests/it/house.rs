@@ -75,7 +75,7 @@ impl<'a> House<'a> {
             config: ObserveConfig::default(),
             siem: Vec::new(),
             catalogue: catalogue(),
-            log_name: "shop.test/log".to_owned(),
+            origin: "shop.test/log".to_owned(),
             version: "0",
             base: std::env::temp_dir(),
             data: std::env::temp_dir(),

@@ -27,8 +27,8 @@ pub struct Mapper {
     pub catalogue: Arc<BTreeMap<&'static str, EventSpec>>,
     /// Makes the pseudonyms.
     pub sealer: Arc<dyn Sealer>,
-    /// The log's name.
-    pub log_name: String,
+    /// The log's present name.
+    pub origin: String,
     /// The program's version.
     pub product_version: &'static str,
     /// People as they are.
@@ -81,7 +81,7 @@ impl Mapper {
                 "uid": event.id.to_string(),
                 "sequence": event.index,
                 "event_code": event.kind,
-                "log_name": self.log_name,
+                "log_name": self.origin,
             },
             "actor": self.actor(event),
             "src_endpoint": self.endpoint(event),

@@ -18,7 +18,7 @@ fn open(world: &World, base: &Path, siem: Value) -> Observe {
         config: ObserveConfig::default(),
         siem,
         catalogue: spine::Rooms::new(ROOMS).unwrap().events(),
-        log_name: "shop.test/log".to_owned(),
+        origin: "shop.test/log".to_owned(),
         version: "0",
         base: base.to_owned(),
         data: base.to_owned(),

@@ -43,7 +43,7 @@ testkit::on_both! { ROOMS;
         assert!(seen.starts_with("2\n"), "{seen}");
         // node-1 dies with its disk, and an old backup is put back, signatures of nodes and all
         world.put_back(old).await;
-        world.advance(Duration::from_secs(6));
+        world.end_lease().await;
         thing::make(world, owner, "instead of the second").await;
         let error = standby.sequence().await.unwrap_err();
         assert!(matches!(error, Error::Fork(_)), "{error}");
@@ -63,7 +63,7 @@ testkit::on_both! { ROOMS;
         world.spine.sequence().await.unwrap();
         let signed = world.spine.standing().await.unwrap();
         assert!(signed.note_size < signed.size);
-        world.advance(Duration::from_secs(6));
+        world.end_lease().await;
         world.spine.sequence().await.unwrap();
         let signed = world.spine.standing().await.unwrap();
         assert_eq!((signed.note_size, signed.holder.as_str()), (signed.size, "node-1"));
@@ -77,13 +77,13 @@ testkit::on_both! { ROOMS;
         let good = world.copy_database().await;
         thing::make(world, owner, "second").await;
         world.spine.sequence().await.unwrap();
-        world.advance(Duration::from_secs(6));
         // a checkpoint that the log signed and the node did not: who has the database can do that
         for forged in [
             "UPDATE spine_cosignature SET note = (SELECT note FROM spine_head)",
             "UPDATE spine_cosignature SET note = replace(note, 'test.', 'best.')",
         ] {
             world.put_back(good.clone()).await;
+            world.end_lease().await;
             run(world, forged).await;
             let next = world.another_node("node-3").await;
             let error = next.sequence().await.unwrap_err();
@@ -92,6 +92,7 @@ testkit::on_both! { ROOMS;
         }
         // a key that the program did not mark as the node's speaks for nobody
         world.put_back(good).await;
+        world.end_lease().await;
         run(world, "UPDATE spine_cosignature SET note = 'x', mac = key").await;
         let next = world.another_node("node-4").await;
         next.sequence().await.unwrap();

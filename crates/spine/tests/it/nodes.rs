@@ -53,10 +53,22 @@ testkit::on_both! { &[];
         assert!(twin.nodes().await.unwrap()[0].lives(twin.house_time()));
     }
 
+    async fn a_command_whose_clock_is_off_takes_no_lease(world: &testkit::World) {
+        if world.spine.compare_clock().await.unwrap().is_none() {
+            return;
+        }
+        // By the server's time, far from the clock's.
+        world.spine.sequence().await.unwrap();
+        let command = world.another_node("a").await;
+        command.sequence().await.unwrap();
+        assert_eq!(world.spine.standing().await.unwrap().holder, "node-1");
+        assert!(!command.publishes().await.unwrap());
+    }
+
     async fn the_leader_is_named_and_the_gone_are_forgotten(world: &testkit::World) {
         let node = world.another_node("a").await;
         node.claim_node(&claim("one")).await.unwrap();
-        world.advance(Duration::from_secs(60));
+        world.end_lease().await;
         node.sequence().await.unwrap();
         assert!(node.nodes().await.unwrap()[0].leads);
         assert_eq!(node.queues().await.unwrap().pending, 0);

@@ -1,7 +1,6 @@
 //! P2, P3: every event one leaf, no gaps, one leader, and a leader that was replaced is harmless.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use spine::{EventFilter, args};
 use tokio_util::sync::CancellationToken;
@@ -57,7 +56,7 @@ testkit::on_both! { ROOMS;
         world.spine.sequence().await.unwrap();
         assert_eq!(world.spine.events(&nine).await.unwrap().len(), 1);
         // the lease is over: this node leads again
-        world.advance(Duration::from_secs(6));
+        world.end_lease().await;
         world.spine.sequence().await.unwrap();
         assert_eq!(world.spine.events(&nine).await.unwrap().len(), 2);
         db.close().await;

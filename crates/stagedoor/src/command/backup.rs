@@ -35,48 +35,54 @@ pub(crate) async fn restore(file: &Path, command: Restore) -> anyhow::Result<Exi
     let Restore { backup, dry_run, restoring, command } = command;
     let loaded = load(file)?;
     if let Some(RestoreCommand::Drill { backup, samples, inside, restoring }) = command {
-        let named = passphrase_file(&loaded, &restoring);
-        let wanted = wanted(&loaded, backup, restoring)?;
-        let keys =
-            wanted.keys.as_deref().context("a drill needs the backup of the keys too: --keys")?;
-        if let Some(apart) = Apart::of(&loaded)? {
-            return apart
-                .drill((keys, &wanted.passphrase), &reads(&wanted, named.as_deref()))
-                .await;
-        }
-        drill::run(loaded, wanted, samples, inside).await?;
-        return Ok(ExitCode::SUCCESS);
+        return drill(loaded, backup, restoring, (samples, inside)).await;
     }
     let backup = backup.context("which backup? Name its file")?;
-    let named = passphrase_file(&loaded, &restoring);
-    let wanted = wanted(&loaded, backup, restoring)?;
-    match Apart::of(&loaded)? {
-        Some(apart) if !dry_run => {
-            let keys = wanted.keys.as_deref().map(|keys| (keys, &wanted.passphrase));
-            apart.restore(keys, &reads(&wanted, named.as_deref())).await
-        }
-        Some(_) | None => {
-            become_core(&loaded.config)?;
-            restore::run(loaded, restore::Wanted { dry_run, ..wanted }).await?;
-            Ok(ExitCode::SUCCESS)
-        }
+    in_place(loaded, backup, restoring, dry_run).await
+}
+
+async fn in_place(
+    loaded: Loaded,
+    backup: PathBuf,
+    restoring: Restoring,
+    dry_run: bool,
+) -> anyhow::Result<ExitCode> {
+    let (wanted, reads) = wanted(&loaded, backup, restoring)?;
+    if let Some(apart) = Apart::of(&loaded)?.filter(|_| !dry_run) {
+        return apart.restore(&wanted, &reads).await;
     }
+    become_core(&loaded.config)?;
+    restore::run(loaded, restore::Wanted { dry_run, ..wanted }).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Where the passphrase of backups is.
-fn passphrase_file(loaded: &Loaded, restoring: &Restoring) -> Option<PathBuf> {
-    let configured = loaded.config.backup.passphrase_file.as_ref();
-    restoring.passphrase_file.clone().or(configured.map(|file| loaded.base.join(file)))
+async fn drill(
+    loaded: Loaded,
+    backup: PathBuf,
+    restoring: Restoring,
+    (samples, inside): (usize, Option<PathBuf>),
+) -> anyhow::Result<ExitCode> {
+    let (wanted, reads) = wanted(&loaded, backup, restoring)?;
+    if let Some(apart) = Apart::of(&loaded)? {
+        return apart.drill(&wanted, &reads).await;
+    }
+    become_core(&loaded.config)?;
+    drill::run(loaded, wanted, samples, inside).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
-/// What whoever restores must be able to read.
-fn reads<'a>(wanted: &'a restore::Wanted, passphrase: Option<&'a Path>) -> Vec<&'a Path> {
-    let files = std::iter::once(&wanted.data).chain(&wanted.keys).chain(&wanted.erased);
-    files.map(PathBuf::as_path).chain(passphrase).collect()
-}
-
-fn wanted(loaded: &Loaded, data: PathBuf, restoring: Restoring) -> anyhow::Result<restore::Wanted> {
+/// What is to be restored, and the files that whoever does so must be able to read.
+fn wanted(
+    loaded: &Loaded,
+    data: PathBuf,
+    restoring: Restoring,
+) -> anyhow::Result<(restore::Wanted, Vec<PathBuf>)> {
     let Restoring { keys, erased, none_erased, passphrase_file } = restoring;
-    let passphrase = passphrase(passphrase_file.as_deref(), Some(loaded))?;
-    Ok(restore::Wanted { data, keys, erased, none_erased, dry_run: false, passphrase })
+    let configured = loaded.config.backup.passphrase_file.as_ref();
+    let named = passphrase_file.or(configured.map(|file| loaded.base.join(file)));
+    let passphrase = passphrase(named.as_deref(), Some(loaded))?;
+    let wanted = restore::Wanted { data, keys, erased, none_erased, dry_run: false, passphrase };
+    let reads = std::iter::once(&wanted.data).chain(&wanted.keys).chain(&wanted.erased);
+    let reads = reads.chain(&named).cloned().collect();
+    Ok((wanted, reads))
 }

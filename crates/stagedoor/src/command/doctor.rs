@@ -1,7 +1,6 @@
 //! `doctor`: what is wrong here, and how to mend it. Changes nothing.
 
 use std::borrow::Cow;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use store::Backend;
 
 use crate::config::{Loaded, Mode, RootKind, load};
 use crate::house::House;
+use crate::processes::keyholder;
 use crate::rooms::rooms;
 use crate::{certificates, out, processes};
 
@@ -319,8 +319,8 @@ async fn look_inside(loaded: Loaded, findings: &mut Vec<Finding>) {
     db.close().await;
     let data = loaded.places().data;
     // It is looked at, not waited for.
-    let socket = processes::keyholder::socket(&loaded);
-    if let Some(socket) = socket.filter(|socket| UnixStream::connect(socket).is_err()) {
+    let socket = keyholder::socket(&loaded);
+    if let Some(socket) = socket.filter(|_| !keyholder::answers(&loaded)) {
         let mend = format!("no keyholder answers at {}: is the house served?", socket.display());
         return findings.push(fault("vault", mend));
     }

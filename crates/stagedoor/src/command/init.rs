@@ -34,14 +34,14 @@ pub(crate) async fn run(file: &Path, init: Init) -> anyhow::Result<()> {
     if let (Ok(_), Some(users)) = (&made, &users)
         && let Err(error) = users.settle(file, &dir)
     {
-        users.unsettle(&dir)?;
+        users.unsettle(&dir);
         made = Err(error.context("the processes' folders cannot be given to their users"));
     }
     if made.is_err() {
         // What this try made goes again, so that the next one is not refused.
-        std::fs::remove_file(file)?;
+        gone(file, std::fs::remove_file(file));
         if is_new {
-            std::fs::remove_dir_all(&dir)?;
+            gone(&dir, std::fs::remove_dir_all(&dir));
         }
     }
     let Made { password, code } = made?;
@@ -60,6 +60,13 @@ pub(crate) async fn run(file: &Path, init: Init) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Says what could not be removed: why it had to be is the error that counts.
+fn gone(path: &Path, removed: std::io::Result<()>) {
+    if let Err(error) = removed {
+        out::progress(format!("{} stays, and must be removed by hand: {error}", path.display()));
+    }
+}
+
 /// What is shown once.
 struct Made {
     password: Secret<String>,
@@ -71,7 +78,8 @@ async fn furnish(file: &Path, init: &Init, dir: &Path) -> anyhow::Result<Made> {
     write_private(&dir.join("header-shop.key"), random_text(43).expose().as_bytes())?;
     let loaded = load(file)?;
     loaded.make_places()?;
-    let config = loaded.vault_config(&Nature::default())?;
+    let nature = Nature::default();
+    let config = loaded.vault_config(&nature)?;
     let vault = Vault::init(config.clone()).await.context("the vault cannot be made")?;
     let code = match &config.keyholder {
         Where::Here(home) if init.passphrase_file.is_some() => {
@@ -81,7 +89,7 @@ async fn furnish(file: &Path, init: &Init, dir: &Path) -> anyhow::Result<Made> {
     };
     let db = loaded.open_database().await?;
     store::migrate(&db, &rooms()?.migrations(), kernel::Clock::now(&SystemClock)).await?;
-    let house = House::furnish(loaded, db, vault, Nature::default()).await?;
+    let house = House::furnish(loaded, db, vault, nature).await?;
     let password = random_text(20);
     let ctx = house.operator_ctx();
     let wanted = house.config.edge_config();

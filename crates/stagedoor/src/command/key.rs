@@ -50,38 +50,34 @@ pub(crate) async fn run(house: &House, command: KeyCommand) -> anyhow::Result<()
 /// Makes a recovery code, or uses it. Where the keyholder is a process of its own, this is run as root,
 /// or with its configuration as its user.
 pub(crate) async fn recover(file: &Path, command: RecoveryCommand) -> anyhow::Result<()> {
-    if let RecoveryCommand::Told { used } = command {
-        return told(file, used).await;
-    }
-    let home = load_for_keyholder(file)?.keyholder_home()?;
+    let home = || load_for_keyholder(file)?.keyholder_home();
     match command {
-        // Above.
-        RecoveryCommand::Told { .. } => {}
+        RecoveryCommand::Told { used } => return emit(file, used).await,
         RecoveryCommand::New => {
-            let code = vault::make_code(&home, &SystemEntropy)?;
+            let code = vault::make_code(&home()?, &SystemEntropy)?;
             out::say(format!("Recovery code: {}", code.expose()));
             out::say("It is shown once. Write it down, and keep it where the passphrase is not:");
             out::say(
                 "who has it and a backup of the keys has all keys. An older code is worthless.",
             );
             out::json(&serde_json::json!({ "code": code.expose() }));
-            tell_if_here(file, false).await;
+            tell_as_core(file, false).await;
         }
         RecoveryCommand::Use { code_file } => {
-            vault::recover(&home, &read_secret(&code_file)?, &SystemEntropy)?;
+            vault::recover(&home()?, &read_secret(&code_file)?, &SystemEntropy)?;
             out::say("The root key opens by the passphrase that the configuration names now.");
             out::say("Make a new recovery code: `stagedoor key recovery new`.");
             out::json(&serde_json::json!({ "recovered": true }));
-            tell_if_here(file, true).await;
+            tell_as_core(file, true).await;
         }
     }
     Ok(())
 }
 
 /// Tells the log, where this is the configuration of a house and not of a keyholder alone.
-async fn tell_if_here(file: &Path, used: bool) {
+async fn tell_as_core(file: &Path, used: bool) {
     let telling = async {
-        let Some(apart) = Apart::of(&load(file)?)? else { return told(file, used).await };
+        let Some(apart) = Apart::of(&load(file)?)? else { return emit(file, used).await };
         // Core's user writes into the house, and cannot do what was done above.
         let mut args: Vec<OsString> = vec!["--config".into(), file.into()];
         args.extend(["key", "recovery", "told"].map(OsString::from));
@@ -93,7 +89,8 @@ async fn tell_if_here(file: &Path, used: bool) {
     }
 }
 
-async fn told(file: &Path, used: bool) -> anyhow::Result<()> {
+/// Emits that a code was made, or used.
+async fn emit(file: &Path, used: bool) -> anyhow::Result<()> {
     let house = House::open(super::act(file)?).await?;
     if used {
         tell(&house, RecoveryUsed {}).await?;

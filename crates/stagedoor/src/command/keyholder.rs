@@ -9,7 +9,7 @@ use kernel::SystemEntropy;
 use vault::Keyholder;
 
 use crate::config::Loaded;
-use crate::keep::apart::restore_keys;
+use crate::keep::apart::{KeysBackup, restore_keys};
 use crate::keep::passphrase;
 use crate::out;
 
@@ -31,7 +31,7 @@ pub(crate) async fn restore(
     passphrase_file: Option<&Path>,
 ) -> anyhow::Result<()> {
     let passphrase = passphrase(passphrase_file, Some(loaded))?;
-    restore_keys(loaded, (keys, &passphrase)).await?;
+    restore_keys(loaded, KeysBackup { file: keys, passphrase: &passphrase }).await?;
     let folder = loaded.keyholder_dir();
     out::say(format!("The keyholder's files are in {}.", folder.display()));
     out::say(

@@ -26,7 +26,7 @@ use crate::cli::{
 use crate::config::{Loaded, load, load_for_keyholder};
 use crate::demo;
 use crate::house::House;
-use crate::keep::apart::{Apart, again};
+use crate::keep::apart::{Apart, own_args};
 use crate::processes::users::become_core;
 
 /// Runs the command.
@@ -34,9 +34,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let file = cli.config.as_path();
     if opens_house(&cli.command)
         && let Ok(loaded) = load(file)
-        && let Some(apart) = Apart::of(&loaded)?.filter(|apart| !apart.answers())
+        && let Some(apart) = Apart::of(&loaded)?
     {
-        return apart.act(again(&[])).await;
+        return apart.act(own_args(&[])).await;
     }
     match cli.command {
         Command::Demo(demo) => return demo::run(demo).await,

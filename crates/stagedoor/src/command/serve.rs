@@ -19,7 +19,7 @@ use crate::certificates::Shown;
 use crate::config::{Config, Loaded, LogConfig, LogFormat};
 use crate::door::{self, Asks, Behind, DoorSettings, Shared};
 use crate::gauges::{CONSOLE, Doors, Observing, SHOP, TraceSettings};
-use crate::house::House;
+use crate::house::{House, Nature};
 use crate::nodes::Nodes;
 use crate::tasks::Tasks;
 use crate::{out, processes, refused};
@@ -31,12 +31,14 @@ pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
         start_log(&loaded.config.log, None)?;
         return processes::supervise(loaded, migrate).await;
     }
-    let (spans, exporter) = traced.map(|traced| traced.open()).transpose()?.unzip();
+    let nature = Nature::default();
+    let opened = traced.map(|traced| traced.open(Arc::clone(&nature.clock)));
+    let (spans, exporter) = opened.transpose()?.unzip();
     start_log(&loaded.config.log, spans)?;
     if migrate {
         super::migrate::run(&loaded, false).await?;
     }
-    let house = Arc::new(House::open(loaded).await?);
+    let house = Arc::new(House::open_with(loaded, nature).await?);
     let one = if house.config.keyholder.socket.is_some() {
         "edge and core run in one process: who takes over the door's process has what core has"
     } else {
@@ -51,8 +53,9 @@ pub(crate) async fn run(loaded: Loaded, migrate: bool) -> anyhow::Result<()> {
     }
     let observe = served.observing.local_addr();
     announce(&house.config, served.door.local_addr(), served.console.local_addr(), observe);
+    let stop = told_to_stop()?;
     tokio::select! {
-        () = told_to_stop() => {}
+        () = stop => {}
         () = renew_at_hangup(&served.renewal) => {}
         lost = served.nodes.lost() => return Err(lost),
     }
@@ -244,22 +247,9 @@ pub(crate) fn start_log(config: &LogConfig, spans: Option<Spans>) -> anyhow::Res
     started.map_err(|error| anyhow::anyhow!("the log could not be started: {error}"))
 }
 
-/// Waits for SIGTERM or Ctrl-C.
-pub(crate) async fn told_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        // Without a handler the signal ends the program by itself.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-}
-
-/// The same for a command that leaves something behind where it is ended: from this call on the signals
-/// are heard, and end nothing by themselves.
-pub(crate) fn stop_signals() -> anyhow::Result<impl Future<Output = ()>> {
+/// What waits for SIGTERM or Ctrl-C: from this call on the signals are heard, and end nothing by
+/// themselves.
+pub(crate) fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -80,7 +80,7 @@ async fn open(
     let address = running.local_addr();
     out::json(&serde_json::json!({ "listen": address.to_string(), "key": key }));
     out::say(format!("The witness listens on {address}. Its key: {key}"));
-    told_to_stop().await;
+    told_to_stop()?.await;
     running.drain(std::time::Duration::from_secs(2)).await;
     Ok(())
 }

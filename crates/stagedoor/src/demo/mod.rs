@@ -39,13 +39,7 @@ pub(crate) async fn run(demo: Demo) -> anyhow::Result<ExitCode> {
     let level = if demo.script { "error" } else { "warn" };
     start_log(&LogConfig { level: level.to_owned(), ..LogConfig::default() }, None)?;
     let stage = Stage::build(&demo).await?;
-    let outcome = if demo.script {
-        script::play(&stage).await
-    } else {
-        stage.invite();
-        told_to_stop().await;
-        Ok(true)
-    };
+    let outcome = if demo.script { script::play(&stage).await } else { stage.stay().await };
     stage.strike().await?;
     Ok(if outcome? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -75,6 +69,14 @@ impl Stage {
         let served = Served::start(Arc::clone(&house)).await?;
         script::tell_orders(&served, &house, service.key, orders)?;
         Ok(Self { served, house, people, dir })
+    }
+
+    /// Stays open until it is told to stop.
+    async fn stay(&self) -> anyhow::Result<bool> {
+        let stop = told_to_stop()?;
+        self.invite();
+        stop.await;
+        Ok(true)
     }
 
     /// The table of addresses and passwords.

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use kernel::SystemEntropy;
+use kernel::{Clock, SystemEntropy};
 use observe::Outbound;
 use observe::traces::{Exporter, Spans, queue};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Loaded, read_secret};
 use crate::handed::Handed;
-use crate::steady_clock::SteadyClock;
 
 /// Where to, and as who.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,8 +39,8 @@ impl TraceSettings {
         }))
     }
 
-    /// What gathers spans in this process, and what sends them.
-    pub(crate) fn open(&self) -> anyhow::Result<(Spans, Exporter)> {
+    /// What gathers spans in this process, by the clock that all else in it goes by, and what sends them.
+    pub(crate) fn open(&self, clock: Arc<dyn Clock>) -> anyhow::Result<(Spans, Exporter)> {
         let mut outbound = Outbound::new(&self.endpoint, self.authority.as_deref())?;
         if let Some(token) = &self.token {
             outbound = outbound.with_header("authorization", token.expose())?;
@@ -51,6 +50,6 @@ impl TraceSettings {
             ("service.version", env!("CARGO_PKG_VERSION")),
             ("service.instance.id", self.node.as_str()),
         ];
-        Ok(queue(outbound, &resource, Arc::<SteadyClock>::default(), &SystemEntropy))
+        Ok(queue(outbound, &resource, clock, &SystemEntropy))
     }
 }

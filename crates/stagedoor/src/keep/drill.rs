@@ -12,10 +12,10 @@ use serde_json::json;
 use spine::{Sealer as _, Subject};
 
 use super::apart::Inside;
-use super::places;
+use super::places::{self, Place};
 use super::restore::{Outcome, Wanted, restore};
 use super::{DrillDone, tell};
-use crate::command::serve::{Served, stop_signals};
+use crate::command::serve::{Served, told_to_stop};
 use crate::config::{Config, Loaded, Mode};
 use crate::demo::client::{Actor, Way};
 use crate::house::House;
@@ -76,26 +76,29 @@ pub(crate) async fn run(
     Ok(())
 }
 
+/// The backup of the keys, without which nothing of the house could be looked at.
+pub(super) fn needed_keys(wanted: &Wanted) -> anyhow::Result<&Path> {
+    wanted.keys.as_deref().context("a drill needs the backup of the keys too: --keys")
+}
+
 /// Holds a drill, and tells the house; the place is deleted however it ends.
 pub(crate) async fn hold(
     loaded: Loaded,
     wanted: &Wanted,
     samples: usize,
 ) -> anyhow::Result<Report> {
-    anyhow::ensure!(wanted.keys.is_some(), "a drill needs the backup of the keys too: --keys");
+    needed_keys(wanted)?;
     let data = loaded.places().data;
     let parent = if data.is_dir() { data } else { loaded.base.clone() };
     places::sweep(&parent);
-    let stop = stop_signals()?;
-    let place = tempfile::Builder::new().prefix(&places::name()).tempdir_in(&parent);
-    let place = place.with_context(|| format!("no room for a drill in {}", parent.display()))?;
+    let stop = told_to_stop()?;
+    let place = Place::make(&parent)?;
     let drilled = drill(scratch(&loaded, place.path()), wanted, samples);
     let reported = tokio::select! {
         reported = report(loaded, drilled) => reported,
         () = stop => Err(anyhow::anyhow!("it was stopped")),
     };
-    places::clear(place).await?;
-    reported
+    place.end(reported).await
 }
 
 /// Awaits a drill, and tells the house how it went.

@@ -1,8 +1,8 @@
 //! The file of a backup: written beside its name and moved there when it is whole and on the disk,
 //! sealed by a passphrase, read to its end before anything is believed.
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Write as _};
+use std::fs::{File, TryLockError};
+use std::io::{BufReader, BufWriter, ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -77,14 +77,28 @@ fn take(beside: &Path) -> anyhow::Result<File> {
     let shown = beside.display();
     let opened = File::options().write(true).create(true).truncate(false).mode(0o600).open(beside);
     let file = opened.with_context(|| format!("{shown} cannot be made"))?;
-    let is_ours = file.try_lock().is_ok()
-        // It may have been put in its place since it was opened.
-        && std::fs::metadata(beside).is_ok_and(|there| {
-            file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()))
-        });
+    let is_locked = match file.try_lock() {
+        Ok(()) => true,
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("{shown} cannot be locked"));
+        }
+    };
+    // It may have been put in its place since it was opened.
+    let is_ours = is_locked && is_at(&file, beside).with_context(|| shown.to_string())?;
     anyhow::ensure!(is_ours, "another backup is being written to {shown}: try again after it");
     file.set_len(0)?;
     Ok(file)
+}
+
+/// Whether a path is still this file's.
+fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
+    let own = file.metadata()?;
+    match std::fs::metadata(path) {
+        Ok(there) => Ok((own.dev(), own.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The file itself, or in a folder `stagedoor-data-20261124T020000Z.backup`.
@@ -126,6 +140,17 @@ fn open(
     Ok((archive, Manifest::read(&head, kind)?))
 }
 
+/// Reads what a backup says of itself, and no more of it.
+pub(super) fn head(
+    path: &Path,
+    kind: Kind,
+    passphrase: &Secret<String>,
+) -> anyhow::Result<Manifest> {
+    let opened = open(path, kind, passphrase);
+    let (_, manifest) = opened.with_context(|| format!("the backup {}", path.display()))?;
+    Ok(manifest)
+}
+
 /// Reads a backup to its end and holds every table against what its end says. Changes nothing.
 pub(super) async fn check(
     path: &Path,
@@ -160,4 +185,25 @@ pub(super) async fn read_into(
     );
     let bytes = std::fs::metadata(path)?.len();
     Ok(Whole { manifest, shapes, tallies, files, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_backup_at_a_time_is_written_to_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("night.new"), dir.path().join("night"));
+        let first = take(&path).unwrap();
+        assert!(is_at(&first, &path).unwrap());
+        let refused = take(&path).unwrap_err().to_string();
+        assert!(refused.contains("another backup is being written"), "{refused}");
+        std::fs::rename(&path, &moved).unwrap();
+        assert!(!is_at(&first, &path).unwrap());
+        let _second = take(&path).unwrap();
+        assert!(!is_at(&first, &path).unwrap());
+        // What cannot be looked at is not what another writes.
+        assert!(is_at(&first, &moved.join("below")).is_err());
+    }
 }

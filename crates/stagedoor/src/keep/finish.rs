@@ -35,9 +35,10 @@ pub(crate) struct Rest<'a> {
 /// it, and lets the database be served.
 pub(crate) async fn finish(loaded: Loaded, rest: Rest<'_>) -> anyhow::Result<(House, Finished)> {
     let db = loaded.open_database().await?;
-    let vault = Vault::open(loaded.vault_config(&Nature::default())?).await;
+    let nature = Nature::default();
+    let vault = Vault::open(loaded.vault_config(&nature)?).await;
     let vault = vault.context("the vault cannot be opened")?;
-    let house = House::furnish(loaded, db, vault, Nature::default()).await?;
+    let house = House::furnish(loaded, db, vault, nature).await?;
     anyhow::ensure!(house.node.take()?, "a program serves here: stop it first");
     house.spine.forget_nodes().await?;
     let origin = reopen(&house, rest.manifest).await?;

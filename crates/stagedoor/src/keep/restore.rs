@@ -9,10 +9,10 @@ use store::copy::{Filling, Tally};
 use store::{Db, Migration};
 
 use super::apart::put_keys;
-use super::file::{Whole, check, read_into};
+use super::file::{Whole, check, head, read_into};
 use super::finish::{Finished, Rest, finish};
 use super::ledger::{self, Erased};
-use super::manifest::Kind;
+use super::manifest::{Kind, Manifest};
 use super::{Pace, open_by_url, rows_of};
 use crate::config::Loaded;
 use crate::house::{House, Nature, without_password};
@@ -107,10 +107,7 @@ async fn read(wanted: &Wanted) -> anyhow::Result<(Whole, Option<Whole>)> {
     let data = check(&wanted.data, Kind::Data, &wanted.passphrase).await?;
     let Some(path) = &wanted.keys else { return Ok((data, None)) };
     let keys = check(path, Kind::Keys, &wanted.passphrase).await?;
-    anyhow::ensure!(
-        keys.manifest.vault == data.manifest.vault,
-        "the data and the keys are of two installations"
-    );
+    check_pair(&data.manifest, &keys.manifest)?;
     if keys.manifest.taken_at_us < data.manifest.taken_at_us {
         out::progress(
             "warning: the keys are older than the data: whoever came between the two stays \
@@ -118,6 +115,23 @@ async fn read(wanted: &Wanted) -> anyhow::Result<(Whole, Option<Whole>)> {
         );
     }
     Ok((data, Some(keys)))
+}
+
+fn check_pair(data: &Manifest, keys: &Manifest) -> anyhow::Result<()> {
+    anyhow::ensure!(data.vault == keys.vault, "the data and the keys are of two installations");
+    Ok(())
+}
+
+/// Refuses, before anything is put in its place, what the heads of the backups and the lists are
+/// enough to refuse.
+pub(super) fn check_heads(loaded: &Loaded, wanted: &Wanted) -> anyhow::Result<()> {
+    lists(loaded, wanted)?;
+    let data = head(&wanted.data, Kind::Data, &wanted.passphrase)?;
+    data.steps(&rooms()?.migrations())?;
+    let Some(keys) = &wanted.keys else { return Ok(()) };
+    let keys = head(keys, Kind::Keys, &wanted.passphrase)?;
+    keys.steps(vault::MIGRATIONS)?;
+    check_pair(&data, &keys)
 }
 
 /// The lists of erased persons: those that were given, and the one that is still in its place.

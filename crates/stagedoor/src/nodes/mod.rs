@@ -199,8 +199,12 @@ impl Nodes {
 
     /// Compares this machine's clock with the database server's.
     async fn measure_clock(&self) -> anyhow::Result<()> {
-        let Some(skew_us) = self.house.spine.compare_clock().await? else { return Ok(()) };
-        self.house.clock.compared(skew_us);
+        let Some(mut skew_us) = self.house.spine.compare_clock().await? else { return Ok(()) };
+        if self.house.clock.compared(skew_us) {
+            // The difference was the old time's: until the next look the new one would be judged by it.
+            let Some(again) = self.house.spine.compare_clock().await? else { return Ok(()) };
+            skew_us = again;
+        }
         self.see(|seen| seen.skew_us = skew_us);
         self.house.clock_is_off.store(is_off(skew_us), Ordering::Relaxed);
         Ok(())

@@ -2,14 +2,18 @@
 //! test, which loses, repeats, forges and records them as it likes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kernel::{Clock as _, SessionId, Timestamp};
+use kernel::{Clock, SessionId, SystemClock, Timestamp};
 use testkit::World;
 use web::feed::{Delta, Hub, Message, Position, Publisher, PublisherId, Snapshot, Truth};
 
+use super::Nodes;
 use super::envelope::{Keys, MESSAGE_BYTES_MAX, Refused, Said};
 use super::peers::{Next, Peers};
+use crate::demo::{demo_config, make_house};
+use crate::house::Nature;
 
 const ROOMS: &[spine::Room] = &[];
 
@@ -223,5 +227,43 @@ fn a_node_that_starts_anew_is_one_node() {
         assert_eq!((shown[0].node.as_str(), shown[0].publisher), ("node-2", PublisherId(77)));
         assert!(!a.hub.has(Position { publisher: PublisherId(2), number: 0 }), "forgotten");
         assert_eq!(world.clock.now(), world.now());
+    });
+}
+
+/// A clock that is an hour behind until somebody tells it.
+#[derive(Debug, Default)]
+struct Told(AtomicBool);
+
+impl Clock for Told {
+    fn now(&self) -> Timestamp {
+        let behind = if self.0.load(Ordering::Relaxed) { 0 } else { 3_600 };
+        SystemClock.now().minus(Duration::from_secs(behind))
+    }
+
+    fn compared(&self, _: i64) -> bool {
+        !self.0.swap(true, Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn a_clock_that_follows_is_judged_by_its_new_time() {
+    testkit::with_postgres(|url| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 8443));
+            let nature = Nature { clock: Arc::<Told>::default(), ..Nature::default() };
+            let mut config =
+                demo_config(nowhere, nowhere, "http://127.0.0.1:9", Some(url.to_owned()));
+            config.header_key.clear();
+            config.upstream.iter_mut().for_each(|upstream| upstream.header_key = None);
+            let house = make_house(config, dir.path().to_owned(), nature).await.unwrap();
+            let house = Arc::new(house);
+            let nodes = Nodes::claim(&house).await.unwrap();
+            assert!(nodes.seen().skew_us.abs() < 1_000_000, "{}", nodes.seen().skew_us);
+            let off = house.spine.house_time().micros() - SystemClock.now().micros();
+            assert!(off.abs() < 1_000_000, "{off}");
+            house.close().await.unwrap();
+        });
     });
 }

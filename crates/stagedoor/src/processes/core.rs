@@ -19,8 +19,8 @@ use super::syscalls::Calls;
 use crate::command;
 use crate::command::serve::{Core, asks, behind_console, behind_shop, start_core, start_log};
 use crate::config::Loaded;
-use crate::gauges::{Doors, Observing, TraceSettings};
-use crate::house::House;
+use crate::gauges::{Doors, Observing};
+use crate::house::{House, Nature};
 
 /// How often, and how soon again, it is looked whether another core has ended.
 const NODE_LOOKS: u32 = 100;
@@ -38,11 +38,12 @@ pub(super) fn run(
         let _ = std::fs::create_dir_all(folder);
     }
     let off = sandbox::enter(&needs(&loaded))?;
-    let traces = settings.traces.as_ref();
-    let (spans, exporter) = traces.map(TraceSettings::open).transpose()?.unzip();
+    let nature = Nature::default();
+    let traces = settings.traces.as_ref().map(|traces| traces.open(Arc::clone(&nature.clock)));
+    let (spans, exporter) = traces.transpose()?.unzip();
     start_log(&loaded.config.log, spans)?;
     let told = (settings.migrate, exporter);
-    runtime()?.block_on(serve(loaded, told, descriptors, (supervisor, off)))
+    runtime()?.block_on(serve((loaded, nature), told, descriptors, (supervisor, off)))
 }
 
 fn needs(loaded: &Loaded) -> Needs {
@@ -96,7 +97,7 @@ fn sink_folders(loaded: &Loaded) -> impl Iterator<Item = PathBuf> {
 }
 
 async fn serve(
-    loaded: Loaded,
+    (loaded, nature): (Loaded, Nature),
     (migrate, exporter): (bool, Option<Exporter>),
     descriptors: Vec<OwnedFd>,
     (supervisor, off): (Supervisor, Vec<String>),
@@ -105,7 +106,7 @@ async fn serve(
     if migrate {
         command::migrate::run(&loaded, false).await?;
     }
-    let house = Arc::new(House::open(loaded).await?);
+    let house = Arc::new(House::open_with(loaded, nature).await?);
     wait_for_node(&house).await?;
     let Core { nodes, tasks, observations } = start_core(&house).await?;
     if let Some(exporter) = exporter {

@@ -25,7 +25,7 @@ use super::syscalls::Calls;
 use crate::certificates;
 use crate::command::serve::start_log;
 use crate::door::{self, Asks, Shared};
-use crate::gauges::{CONSOLE, SHOP, TraceSettings};
+use crate::gauges::{CONSOLE, SHOP};
 use crate::steady_clock::SteadyClock;
 
 /// What the system says of this process itself, for its gauges.
@@ -43,13 +43,15 @@ pub(super) fn run(
         closed_ports: Some(settings.closed_ports.clone()),
         calls: Calls::Edge,
     })?;
-    let (spans, exporter) = settings.traces.as_ref().map(TraceSettings::open).transpose()?.unzip();
+    let clock: Arc<dyn Clock> = Arc::<SteadyClock>::default();
+    let traces = settings.traces.as_ref().map(|traces| traces.open(Arc::clone(&clock)));
+    let (spans, exporter) = traces.transpose()?.unzip();
     start_log(&settings.log, spans)?;
-    runtime()?.block_on(serve(settings, descriptors, supervisor, (off, exporter)))
+    runtime()?.block_on(serve((settings, clock), descriptors, supervisor, (off, exporter)))
 }
 
 async fn serve(
-    settings: EdgeSettings,
+    (settings, clock): (EdgeSettings, Arc<dyn Clock>),
     descriptors: Vec<OwnedFd>,
     supervisor: Supervisor,
     (off, exporter): (Vec<String>, Option<Exporter>),
@@ -60,8 +62,8 @@ async fn serve(
     let console = TcpListener::from(next(&mut came)?);
     let dialer = Dialer::new(next(&mut came)?)?;
     let core = Core::new(dialer.clone());
-    let (clock, entropy) = (Arc::<SteadyClock>::default(), Arc::new(SystemEntropy));
-    let hub = Hub::new(Arc::clone(&clock) as _, Snapshot::default());
+    let entropy = Arc::new(SystemEntropy);
+    let hub = Hub::new(Arc::clone(&clock), Snapshot::default());
     let observations = Arc::new(Observations::new(settings.door.bounds.observations_max));
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let loaded = Arc::new(Notify::new());
@@ -70,8 +72,12 @@ async fn serve(
     let seen = follow::observations(core.clone(), Arc::clone(&observations));
     tracker.spawn(stop.clone().run_until_cancelled_owned(seen));
     let certificates = certificates::open(&settings.certificates)?;
-    let told_by = Arc::clone(&clock) as Arc<dyn Clock>;
-    let shared = Shared { certificates: certificates.clone(), clock, entropy, observations };
+    let shared = Shared {
+        certificates: certificates.clone(),
+        clock: Arc::clone(&clock),
+        entropy,
+        observations,
+    };
     let told = Obeys { dialer, certificates };
     // Nothing is answered from an empty table: connections wait at the listeners meanwhile.
     while tokio::select! {
@@ -90,7 +96,7 @@ async fn serve(
     let spans = exporter.as_ref().map(Exporter::meters);
     let doors = vec![(SHOP, shop.watcher()), (CONSOLE, console.watcher())];
     tracker.spawn(
-        stop.clone().run_until_cancelled_owned(follow::tell_gauges(core, told_by, doors, spans)),
+        stop.clone().run_until_cancelled_owned(follow::tell_gauges(core, clock, doors, spans)),
     );
     if let Some(exporter) = exporter {
         tracker.spawn(exporter.run(stop.clone()));

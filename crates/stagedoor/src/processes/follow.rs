@@ -107,8 +107,9 @@ pub(super) async fn tell_gauges(
         let asked = clock.now();
         match core.gauges(&gauges::Told::by(&doors, spans)).await {
             Ok(at) => {
-                let middle = asked.micros() / 2 + clock.now().micros() / 2;
-                clock.compared(middle.saturating_sub(at.micros()));
+                if let Some(ahead_us) = kernel::ahead_us(asked, at, clock.now()) {
+                    clock.compared(ahead_us);
+                }
             }
             Err(fault) => tracing::debug!(%fault, "how the doors stand could not be told"),
         }

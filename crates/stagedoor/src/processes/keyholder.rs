@@ -3,12 +3,12 @@
 //! starts it where [processes] names its user; elsewhere it is a program of its own.
 
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::net::UnixStream;
 use tokio::time::Instant;
 use vault::{Door, Home, Keyholder};
 
@@ -49,6 +49,11 @@ pub(crate) fn socket(loaded: &Loaded) -> Option<PathBuf> {
     Some(loaded.base.join(loaded.config.keyholder.socket.as_ref()?))
 }
 
+/// Whether a keyholder answers there.
+pub(crate) fn answers(loaded: &Loaded) -> bool {
+    socket(loaded).is_some_and(|socket| UnixStream::connect(socket).is_ok())
+}
+
 /// A keyholder that has given away what it does not need.
 struct Begun {
     home: Home,
@@ -84,16 +89,14 @@ fn make(folder: &Path, mode: u32) -> anyhow::Result<()> {
 }
 
 /// Waits a moment for a keyholder of a command of root's to end.
-async fn free(socket: &Path) -> anyhow::Result<()> {
+async fn free(loaded: &Loaded, socket: &Path) -> anyhow::Result<()> {
     let began = Instant::now();
-    while UnixStream::connect(socket).await.is_ok() {
-        if began.elapsed() >= PATIENCE {
-            anyhow::bail!(
-                "another keyholder answers at {}: a command of root's that still runs, or another \
-                 program",
-                socket.display()
-            );
-        }
+    while answers(loaded) {
+        anyhow::ensure!(
+            began.elapsed() < PATIENCE,
+            "another keyholder answers at {}: a command of root's that still runs, or another program",
+            socket.display()
+        );
         tokio::time::sleep(LOOK).await;
     }
     Ok(())
@@ -110,7 +113,7 @@ impl Begun {
             out::say(format!("The keyholder answers at {socket}"));
             out::json(&serde_json::json!({ "socket": socket }));
         };
-        runtime()?.block_on(async { self.serve(ready, told_to_stop()).await })
+        runtime()?.block_on(async { self.serve(loaded, ready, told_to_stop()?).await })
     }
 
     fn under(mut self, loaded: &Loaded, supervisor: Supervisor) -> anyhow::Result<()> {
@@ -125,12 +128,13 @@ impl Begun {
             let mut heard = supervisor.hear()?;
             let stop =
                 async { while !matches!(heard.recv().await, None | Some((Told::Stop, _))) {} };
-            self.serve(ready, stop).await
+            self.serve(loaded, ready, stop).await
         })
     }
 
     async fn serve(
         self,
+        loaded: &Loaded,
         ready: impl FnOnce(),
         stop: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
@@ -138,7 +142,7 @@ impl Begun {
         if !files.is_empty() {
             put_keys(&home, &files).await?;
         }
-        free(&door.socket).await?;
+        free(loaded, &door.socket).await?;
         let keyholder = Keyholder::open(&home, nature.entropy).await;
         // The passphrase has done its work.
         drop(home);

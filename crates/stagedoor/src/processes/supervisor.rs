@@ -88,7 +88,7 @@ pub(crate) async fn supervise(loaded: Loaded, migrate: bool) -> anyhow::Result<(
         tracing::warn!("promise off: {promise}");
     }
     let mut supervisor = Supervisor::new(loaded, migrate).await?;
-    let stop = told_to_stop();
+    let stop = told_to_stop()?;
     tokio::pin!(stop);
     let opened = tokio::select! {
         opened = supervisor.open() => opened,
@@ -318,7 +318,7 @@ impl Supervisor {
     }
 }
 
-/// A keyholder that answers while a command of root's restores.
+/// A keyholder that answers for as long as a command of root's takes.
 pub(crate) struct TempKeyholder(Post);
 
 impl TempKeyholder {

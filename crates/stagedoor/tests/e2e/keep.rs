@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::full_disk::Disk;
-use crate::program::{Shop, answer, run, stagedoor, words};
+use crate::program::{Shop, answer, refused, run, stagedoor, words};
 
 /// What only erased persons have: no file of a restored place may hold it.
 const CANARY: &str = "canary-4711";
@@ -52,12 +52,6 @@ fn empty_place(shop: &Shop) -> Shop {
     let key = "var/header-shop.key";
     std::fs::copy(shop.path().join(key), place.path().join(key)).unwrap();
     place
-}
-
-fn refused(dir: &Path, args: &[&str], why: &str) {
-    let output = run(dir, args);
-    assert!(!output.status.success(), "{args:?} was not refused: {}", words(&output));
-    assert!(words(&output).contains(why), "{args:?}: {}", words(&output));
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
@@ -479,16 +473,21 @@ fn a_drill_reaches_nothing_outside_and_leaves_nothing_where_it_is_stopped() {
     depot.take(&shop);
     let (data, keys) = (depot.data(), depot.keys());
     let drill = ["restore", "drill", &data, "--keys", &keys, "--none-erased"];
-    let began = Instant::now();
     let told = || std::fs::read_to_string(&sink).unwrap_or_default();
-    while !told().contains("backup") {
-        assert!(began.elapsed() < Duration::from_secs(20), "{} {}", told(), shop.log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let told_after = |before: &str, kind: &str| {
+        let began = Instant::now();
+        while !told()[before.len()..].contains(kind) {
+            assert!(began.elapsed() < Duration::from_secs(20), "{} {}", told(), shop.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        told()[before.len()..].to_owned()
+    };
+    told_after("", "backup");
     let before = told();
     assert_eq!(answer(shop.path(), &drill)["holds"], true);
-    std::thread::sleep(Duration::from_secs(2));
-    let later = told()[before.len()..].to_owned();
+    // Whatever the drill had told would stand before this.
+    answer(shop.path(), &["service", "add", "after-the-drill"]);
+    let later = told_after(&before, "access.service_added");
     for of_the_drill in ["keep.restored", "reopened", "ended"] {
         assert!(!later.contains(of_the_drill), "{of_the_drill}: {later}");
     }

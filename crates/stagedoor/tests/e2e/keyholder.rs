@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::drill::{memory, places};
-use crate::program::{PASSWORD, Serving, Shop, stagedoor, words};
+use crate::program::{INIT, PASSWORD, Serving, Shop, answer_of, stagedoor, words};
 
 const KEYHOLDER: u32 = 61_001;
 const CORE: u32 = 61_002;
@@ -91,27 +91,12 @@ impl Two {
     }
 
     fn answer(&self, args: &[&str]) -> Value {
-        let output = self.run(args);
-        assert!(output.status.success(), "{args:?}: {}", words(&output));
-        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+        answer_of(self.by(CORE, stagedoor(self.path())), args)
     }
 
     fn init(&self) {
-        self.answer(&[
-            "init",
-            "--name",
-            "Shop",
-            "--url",
-            "https://localhost",
-            "--upstream",
-            "http://127.0.0.1:9",
-            "--operator",
-            "ops@shop.example",
-            "--keyholder",
-            "run/socket",
-        ]);
-        self.shop.edit("0.0.0.0:8443", "127.0.0.1:0");
-        self.shop.edit("127.0.0.1:8444", "127.0.0.1:0");
+        self.answer(&[&INIT[..], &["--keyholder", "run/socket"]].concat());
+        self.shop.on_free_ports();
     }
 
     fn serve(&self) -> Serving {

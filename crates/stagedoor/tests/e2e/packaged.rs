@@ -3,14 +3,16 @@
 //! try the backup, and restore after the fire.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::program::{
-    CORE_USER, EDGE_USER, KEYHOLDER_USER, PASSWORD, Serving, Shop, is_root, stagedoor, words,
+    CORE_USER, EDGE_USER, INIT, KEYHOLDER_USER, PASSWORD, Serving, Shop, answer, answer_of,
+    gives_files, refused, refused_of, stagedoor, words,
 };
 
 /// A house in a mount namespace whose /etc/passwd has the package's users.
@@ -21,9 +23,7 @@ struct Packaged {
 impl Packaged {
     /// None where nobody may make users.
     fn init() -> Option<Self> {
-        if !is_root() {
-            assert!(std::env::var_os("CI").is_none(), "CI has users of its own: run it as root");
-            eprintln!("LEFT OUT: the packaged house: only root gives files to other users");
+        if !gives_files("the packaged house") {
             return None;
         }
         let dir = TempDir::new().unwrap();
@@ -37,24 +37,9 @@ impl Packaged {
         std::fs::write(house.path("passwd"), known + &ours.concat()).unwrap();
         house.secret("passphrase", "a lantern over the back door", 0);
         house.secret("backup-passphrase", "a lamp behind the curtain", CORE_USER);
-        house.answer(&[
-            "init",
-            "--separate",
-            "--dir",
-            "var",
-            "--passphrase-file",
-            "passphrase",
-            "--name",
-            "Shop",
-            "--url",
-            "https://localhost",
-            "--upstream",
-            "http://127.0.0.1:9",
-            "--operator",
-            "ops@shop.example",
-        ]);
-        house.shop.edit("0.0.0.0:8443", "127.0.0.1:0");
-        house.shop.edit("127.0.0.1:8444", "127.0.0.1:0");
+        let own = ["--separate", "--dir", "var", "--passphrase-file", "passphrase"];
+        house.answer(&[&INIT[..], &own].concat());
+        house.shop.on_free_ports();
         let backup = "[backup]\npassphrase_file = \"backup-passphrase\"\n";
         house.shop.edit("[backup]\n", backup);
         house.secret("pw", PASSWORD, CORE_USER);
@@ -65,7 +50,7 @@ impl Packaged {
         Some(house)
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    fn path(&self, name: &str) -> PathBuf {
         self.shop.path().join(name)
     }
 
@@ -90,20 +75,15 @@ impl Packaged {
     }
 
     fn run(&self, args: &[&str]) -> Output {
-        self.command().arg("--json").args(args).output().unwrap()
+        self.command().args(args).output().unwrap()
     }
 
     fn answer(&self, args: &[&str]) -> Value {
-        let output = self.run(args);
-        assert!(output.status.success(), "{args:?}: {}", words(&output));
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        serde_json::from_str(text.lines().last().unwrap_or("null")).unwrap()
+        answer_of(self.command(), args)
     }
 
     fn refused(&self, args: &[&str], why: &str) {
-        let output = self.run(args);
-        assert!(!output.status.success(), "{args:?} was not refused: {}", words(&output));
-        assert!(words(&output).contains(why), "{args:?}: {}", words(&output));
+        refused_of(self.command(), args, why);
     }
 
     fn serve(&self) -> Serving {
@@ -181,6 +161,14 @@ fn it_serves_is_backed_up_tried_burns_and_is_restored() {
     for file in ["data.db", "data.db-wal", "data.db-shm"] {
         let _ = std::fs::remove_file(house.path("var").join(file));
     }
+    // What is refused leaves the keyholder empty: the right backup is still to come.
+    let other = Packaged::init().unwrap();
+    let others = other.path("keys-backup/night.backup").display().to_string();
+    let its_data = other.path("data-backup/night.backup").display().to_string();
+    other.answer(&["backup", &its_data, "--keys", &others]);
+    house.refused(&["restore", &data, "--keys", &others, "--none-erased"], "of two installations");
+    house.refused(&["restore", &data, "--keys", &keys], "--none-erased");
+    assert!(!house.path("keyholder").exists());
     let list = list.display().to_string();
     let restore = ["restore", &data, "--keys", &keys, "--erased", &list];
     // by another passphrase of the root key nothing is left behind
@@ -247,9 +235,75 @@ fn a_lost_passphrase_is_mended_by_the_recovery_code() {
 }
 
 #[test]
+fn two_commands_of_roots_take_turns() {
+    let Some(house) = Packaged::init() else { return };
+    let together: Vec<Child> = (0..4)
+        .map(|number| {
+            let mut command = house.command();
+            let email = format!("c{number}@x.example");
+            command.args(["--json", "user", "add", &email, "--password-file", "pw"]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for child in together {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", words(&output));
+    }
+    let people = house.answer(&["user", "list"]);
+    assert_eq!(people["accounts"].as_array().map(Vec::len), Some(5), "{people}");
+}
+
+#[tokio::test]
+async fn what_a_command_ends_with_is_passed_on() {
+    let Some(house) = Packaged::init() else { return };
+    assert_eq!(house.run(&["audit", "verify"]).status.code(), Some(0));
+    let url = format!("sqlite://{}", house.path("var/data.db").display());
+    let db = store::Db::open(&store::Options::new(url)).await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    tx.run("UPDATE spine_leaf SET at = at + 1 WHERE idx = 1", Vec::new()).await.unwrap();
+    tx.commit().await.unwrap();
+    db.close().await;
+    let found = house.run(&["audit", "verify"]);
+    assert_eq!(found.status.code(), Some(2), "{}", words(&found));
+}
+
+/// The first drill's place of its kind in a folder, while the drill runs.
+fn place_of(drill: &mut Child, parent: &Path) -> PathBuf {
+    loop {
+        let entries = std::fs::read_dir(parent).unwrap().flatten();
+        let mut names = entries.filter(|it| it.file_name().to_string_lossy().contains("drill"));
+        if let Some(place) = names.next() {
+            return place.path();
+        }
+        assert!(drill.try_wait().unwrap().is_none(), "it was too fast to be seen");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_drill_of_roots_is_held_by_core() {
+    if !gives_files("a drill of root's") {
+        return;
+    }
+    let shop = Shop::in_one_process(&[]);
+    std::fs::write(shop.path().join("var/lamp"), "a lamp behind the curtain").unwrap();
+    shop.separate();
+    let backup = ["--passphrase-file", "var/lamp"];
+    let take = ["backup", "var/data.backup", "--keys", "var/keys/keys.backup"];
+    answer(shop.path(), &[&take[..], &backup].concat());
+    let drill = ["restore", "drill", "var/data.backup", "--keys", "var/keys/keys.backup"];
+    let mut command = stagedoor(shop.path());
+    let mut child = command.args(drill).args(["--none-erased"]).args(backup).spawn().unwrap();
+    let place = place_of(&mut child, &shop.path().join("var"));
+    assert_eq!(std::fs::metadata(place).unwrap().uid(), CORE_USER);
+    assert!(child.wait().unwrap().success());
+    all_are_of(&shop.path().join("var"), CORE_USER);
+}
+
+#[test]
 fn a_bare_root_key_does_not_leave_its_folder() {
-    if !is_root() {
-        return eprintln!("LEFT OUT: a keyholder of its own: only root starts one");
+    if !gives_files("a keyholder of its own") {
+        return;
     }
     let shop = Shop::in_one_process(&[]);
     shop.with_keyholder();
@@ -258,9 +312,7 @@ fn a_bare_root_key_does_not_leave_its_folder() {
     chown(shop.path().join("backup-passphrase"), Some(CORE_USER), None).unwrap();
     let serving = shop.serve();
     let args = ["backup", "var/data.backup", "--keys", "var/keys/keys.backup"];
-    let output = stagedoor(shop.path()).args(args).output().unwrap();
-    assert!(!output.status.success(), "{}", words(&output));
-    assert!(words(&output).contains("root.kind"), "{}", words(&output));
+    refused(shop.path(), &args, "root.kind");
     assert!(!shop.path().join("var/keys/keys.backup").exists());
     assert_eq!(serving.stop(), Some(0));
 }

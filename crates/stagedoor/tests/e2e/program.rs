@@ -12,6 +12,19 @@ pub(crate) const EDGE_USER: u32 = 61_001;
 pub(crate) const CORE_USER: u32 = 61_002;
 pub(crate) const KEYHOLDER_USER: u32 = 61_003;
 
+/// How every house here is made, but for what a test is about.
+pub(crate) const INIT: [&str; 9] = [
+    "init",
+    "--name",
+    "Shop",
+    "--url",
+    "https://localhost",
+    "--upstream",
+    "http://127.0.0.1:9",
+    "--operator",
+    "ops@shop.example",
+];
+
 /// The password of every customer here.
 pub(crate) const PASSWORD: &str = "four words make one door";
 
@@ -27,10 +40,26 @@ pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
 
 /// Runs with `--json` and reads the answer; panics where it fails.
 pub(crate) fn answer(dir: &Path, args: &[&str]) -> Value {
-    let output = run(dir, &[&["--json"], args].concat());
+    answer_of(stagedoor(dir), args)
+}
+
+/// The same, of a program that is started in a way of the test's.
+pub(crate) fn answer_of(mut command: Command, args: &[&str]) -> Value {
+    let output = command.arg("--json").args(args).output().expect("the binary runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{args:?}: {text} {}", words(&output));
     serde_json::from_str(text.lines().last().unwrap_or("null")).expect("one JSON document")
+}
+
+/// Panics where it is not refused with these words.
+pub(crate) fn refused(dir: &Path, args: &[&str], why: &str) {
+    refused_of(stagedoor(dir), args, why);
+}
+
+pub(crate) fn refused_of(mut command: Command, args: &[&str], why: &str) {
+    let output = command.args(args).output().expect("the binary runs");
+    assert!(!output.status.success(), "{args:?} was not refused: {}", words(&output));
+    assert!(words(&output).contains(why), "{args:?}: {}", words(&output));
 }
 
 pub(crate) fn words(output: &Output) -> String {
@@ -43,6 +72,16 @@ pub(crate) fn words(output: &Output) -> String {
 
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Whether a test may give files to other users; in CI it must.
+pub(crate) fn gives_files(what: &str) -> bool {
+    if is_root() {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "CI has users of its own: run it as root");
+    eprintln!("LEFT OUT: {what}: only root gives files to other users");
+    false
 }
 
 /// A library to be preloaded into the program, of `tests/peer/NAME.c`, made in a folder.
@@ -77,16 +116,19 @@ impl Shop {
     /// For tests that kill the one process at a certain step.
     pub(crate) fn in_one_process(more: &[&str]) -> Self {
         let dir = TempDir::new().expect("a folder");
-        let fixed = ["init", "--name", "Shop", "--url", "https://localhost"];
-        let rest = ["--upstream", "http://127.0.0.1:9", "--operator", "ops@shop.example"];
-        let made = answer(dir.path(), &[&fixed[..], &rest, more].concat());
+        let made = answer(dir.path(), &[&INIT[..], more].concat());
         let operator = made["password"].as_str().expect("a password").to_owned();
         assert!(operator.len() >= 16);
         std::fs::write(dir.path().join("operator.pw"), operator).expect("the file");
         let shop = Self { dir };
-        shop.edit("0.0.0.0:8443", "127.0.0.1:0");
-        shop.edit("127.0.0.1:8444", "127.0.0.1:0");
+        shop.on_free_ports();
         shop
+    }
+
+    /// Both doors on whichever ports are free.
+    pub(crate) fn on_free_ports(&self) {
+        self.edit("0.0.0.0:8443", "127.0.0.1:0");
+        self.edit("127.0.0.1:8444", "127.0.0.1:0");
     }
 
     /// The edge and core as processes of their own; as root, each with a user of its own.

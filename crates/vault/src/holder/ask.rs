@@ -104,7 +104,8 @@ pub(crate) enum Ask {
     Open { under: Under, keys: Vec<Wrapped> },
     /// Wrap these keys anew under the epoch `to`.
     Rewrap { under: Under, to: i64, keys: Vec<Wrapped> },
-    /// Give your files, for a backup of keys: all of them are wrapped.
+    /// Give your files, for a backup of keys: all of them are wrapped. Refused where the root key is a
+    /// bare file.
     Files,
 }
 

@@ -24,7 +24,7 @@ use crate::holder::ask::{Ask, Named};
 const MINUTES_MAX: usize = 1_440;
 /// Callers that are counted apart; those who come later are counted as one.
 const CALLERS_MAX: usize = 64;
-/// How far back the last line of a file is looked for.
+/// How much of a file's end is read: its last line, and minutes that core may not have been told of.
 const TAIL: u64 = 64 * 1024;
 
 /// What was asked in one minute.
@@ -240,9 +240,11 @@ fn append(file: &Path, line: &str) -> Result<(), Error> {
     let length = opened.metadata().map_err(failed("write", file))?.len();
     let written =
         opened.write_all(format!("{line}\n").as_bytes()).and_then(|()| opened.sync_data());
-    if written.is_err() {
-        // A part of a line would stand in the chain's way.
-        opened.set_len(length).map_err(failed("write", file))?;
+    // A part of a line would stand in the chain's way.
+    if written.is_err()
+        && let Err(error) = opened.set_len(length)
+    {
+        tracing::error!(%error, "a part of a line was written, and could not be cut off");
     }
     written.map_err(failed("write", file))
 }

@@ -78,7 +78,7 @@ fn an_account_ended_spares_the_session_that_begins_later() {
     let mut revocations = Revocations::default();
     let account = AccountId::generate(Timestamp::from_seconds(1), &SystemEntropy);
     let at = Timestamp::from_seconds(1_000);
-    revocations.end_account(account, (at, Timestamp::from_seconds(1_300)), at);
+    revocations.end_account(account, at, Timestamp::from_seconds(1_300), at);
     assert_eq!(revocations.standing(session(999), account, at), Standing::Ended);
     assert_eq!(revocations.standing(session(1_001), account, at), Standing::Live);
     revocations.prune(Timestamp::from_seconds(1_301));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use super::gone;
 use crate::command::serve::certificates;
 use crate::config::load;
 use crate::processes::users::{self, User};
@@ -63,12 +64,11 @@ impl Users {
     }
 
     /// Takes away what `settle` made beside the data's folder, where it failed.
-    pub(super) fn unsettle(&self, dir: &Path) -> anyhow::Result<()> {
+    pub(super) fn unsettle(&self, dir: &Path) {
         let holder = holder(dir);
         if holder.exists() {
-            std::fs::remove_dir_all(holder)?;
+            gone(&holder, std::fs::remove_dir_all(&holder));
         }
-        Ok(())
     }
 
     fn write(&self, file: &Path, holder: &Path) -> anyhow::Result<()> {
