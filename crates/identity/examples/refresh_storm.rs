@@ -41,6 +41,7 @@ async fn open(world: &World) -> Result<(Identity, AppTokens), identity::Error> {
         entropy: Arc::clone(&world.entropy) as Arc<dyn Entropy>,
         site: Arc::new(Site::shop("Storm", "https://shop.test")),
         config: IdentityConfig::default(),
+        breached: None,
     })?;
     let operator = world.ctx(Actor::Operator { id: None });
     let account = OpenAccount {

@@ -64,6 +64,7 @@ fn open(world: &World) -> Result<Identity, Error> {
         entropy: Arc::clone(&world.entropy) as Arc<dyn Entropy>,
         site: Arc::new(Site::shop("Storm", "https://shop.test")),
         config: IdentityConfig { attempts, ..IdentityConfig::default() },
+        breached: None,
     })
 }
 

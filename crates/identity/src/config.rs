@@ -137,11 +137,20 @@ pub struct PasswordConfig {
     pub waiting_max: u32,
     /// The longest that one may wait, ms; who would wait longer is refused at once. Default 2000.
     pub wait_max_ms: u64,
+    /// A file of `stagedoor breach build`: passwords that leaked, which nobody may choose. Default none.
+    pub breached_file: Option<String>,
 }
 
 impl Default for PasswordConfig {
     fn default() -> Self {
-        Self { memory_kib: 19_456, passes: 2, workers: 0, waiting_max: 512, wait_max_ms: 2_000 }
+        Self {
+            memory_kib: 19_456,
+            passes: 2,
+            workers: 0,
+            waiting_max: 512,
+            wait_max_ms: 2_000,
+            breached_file: None,
+        }
     }
 }
 

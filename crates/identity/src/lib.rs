@@ -111,7 +111,8 @@ pub use mail::{
 };
 pub use operator::{ListAccounts, LockAccount, OpenAccount};
 pub use password::{
-    ChangePassword, ConfirmPassword, Hasher, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN,
+    Breached, BreachedError, Built, ChangePassword, ConfirmPassword, Hasher, ListForm,
+    PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, build_breached,
 };
 pub use recovery::{ForgotPassword, ResetPassword};
 pub use refresh::AppTokens;

@@ -14,7 +14,7 @@ use web::feed::Publisher;
 
 use crate::config::IdentityConfig;
 use crate::error::Error;
-use crate::password::Hasher;
+use crate::password::{Breached, Hasher};
 
 /// What the program hands over when it opens the room.
 pub struct Parts {
@@ -32,6 +32,8 @@ pub struct Parts {
     pub site: Arc<Site>,
     /// What the operator set.
     pub config: IdentityConfig,
+    /// Passwords that leaked somewhere, and are not taken; none where there is no list.
+    pub breached: Option<Breached>,
 }
 
 /// The room. Clones share everything.
@@ -71,6 +73,10 @@ impl Identity {
     #[must_use]
     pub fn config(&self) -> &IdentityConfig {
         &self.inner.parts.config
+    }
+
+    pub(crate) fn breached(&self) -> Option<&Breached> {
+        self.inner.parts.breached.as_ref()
     }
 
     /// The hashing pool, for its metrics.

@@ -68,6 +68,9 @@ pub(crate) enum Command {
     /// Accounts.
     #[command(subcommand)]
     User(UserCommand),
+    /// Passwords that leaked, which nobody may choose.
+    #[command(subcommand)]
+    Breach(BreachCommand),
     /// Keys of the shop's own services, for the API.
     #[command(subcommand)]
     Service(ServiceCommand),
@@ -496,6 +499,30 @@ pub(crate) enum UserCommand {
         /// Really.
         #[arg(long)]
         yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BreachCommand {
+    /// Makes the file for `identity.password.breached_file` from lists of passwords.
+    Build {
+        /// Lists with a password a line.
+        #[arg(long = "list", value_name = "LIST")]
+        lists: Vec<PathBuf>,
+        /// Lists with `SHA1:count` a line, as Have I Been Pwned gives them out. One alone, in the order of
+        /// its hashes, may have any length; several are held in memory.
+        #[arg(long = "hashes", value_name = "LIST")]
+        hashes: Vec<PathBuf>,
+        /// The file to make.
+        file: PathBuf,
+    },
+    /// Checks a file, and says how many passwords are in it.
+    Check {
+        /// The file.
+        file: PathBuf,
+        /// A file with a password, to ask whether it could be chosen.
+        #[arg(long)]
+        password_file: Option<PathBuf>,
     },
 }
 

@@ -191,6 +191,7 @@ impl House {
             entropy: Arc::clone(&entropy),
             site: Arc::new(Site::shop(&config.shop.name, &config.shop.public_url)),
             config: config.identity.clone(),
+            breached: open_breached(&config, &base)?,
         })?;
         let counter = config.redis.server(&base)?.map(|server| {
             let (prefix, node) = (config.redis.prefix.clone(), config.data.node.clone());
@@ -333,6 +334,16 @@ impl House {
         let Some(first) = self.spine.checkpoint().await? else { return Ok(()) };
         Ok(self.spine.publish(&first).await?)
     }
+}
+
+/// The list of passwords that nobody may choose, where there is one.
+fn open_breached(config: &Config, base: &Path) -> anyhow::Result<Option<identity::Breached>> {
+    let Some(file) = &config.identity.password.breached_file else { return Ok(None) };
+    let file = base.join(file);
+    let opened = identity::Breached::open(&file).with_context(|| {
+        format!("identity.password.breached_file: {} cannot be used", file.display())
+    });
+    opened.map(Some)
 }
 
 /// What operators see, of a house with its files in these folders: the configuration's, the data's.

@@ -54,6 +54,7 @@ impl<'a> House<'a> {
             entropy,
             site: Arc::new(Site::shop("Lantern Market", "https://shop.test")),
             config: IdentityConfig { password, ..IdentityConfig::default() },
+            breached: None,
         })
         .expect("identity");
         let access = Access::open(access::Parts {

@@ -1,5 +1,6 @@
 //! Passwords: which are taken, how they are hashed and stored, how one becomes another.
 
+mod breached;
 mod change;
 mod common;
 mod hash;
@@ -8,9 +9,10 @@ mod phc;
 mod policy;
 pub(crate) mod store;
 
-use kernel::{AccountId, Ctx, Secret};
+use kernel::{AccountId, Ctx, FieldProblem, Secret};
 use spine::{Place, Tx, args};
 
+pub use breached::{Breached, BreachedError, Built, ListForm, build_breached};
 pub use change::{ChangePassword, ConfirmPassword};
 pub use hash::Hasher;
 pub(crate) use hash::{Place as HashingPlace, Verdict};
@@ -20,6 +22,9 @@ pub use policy::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
 use crate::error::Error;
 use crate::room::Identity;
 use crate::sealed::Cell;
+
+const LEAKED: &str = "This password is in lists of leaked passwords, which are tried first. Choose \
+                      another one.";
 
 const HASH: Cell = Cell { table: "identity_password", column: "hash_sealed" };
 
@@ -35,7 +40,18 @@ impl Identity {
         email: &crate::email::Email,
     ) -> Result<Password, Error> {
         let about = About { email, site: &self.site().name };
-        Ok(Password::chosen("password", typed, &about)?)
+        let chosen = Password::chosen("password", typed, &about)?;
+        if let Some(leaks) = self.breached() {
+            match leaks.contains(chosen.expose()) {
+                Ok(true) => return Err(FieldProblem::new("password", LEAKED).into()),
+                Ok(false) => {}
+                // Nobody is kept out because a disk fails; what else is judged was judged.
+                Err(error) => {
+                    tracing::error!(%error, "the list of leaked passwords cannot be asked");
+                }
+            }
+        }
+        Ok(chosen)
     }
 
     /// Opens a stored hash; the account's key must be resolved.

@@ -49,6 +49,7 @@ impl<'a> House<'a> {
             entropy: Arc::clone(&world.entropy) as Arc<dyn Entropy>,
             site: Arc::new(Site::shop("Lantern Market", web::testing::ORIGIN_URL)),
             config,
+            breached: None,
         };
         let room = Identity::open(parts).expect("a room");
         Self { world, room, outbox: Outbox::default(), hub }

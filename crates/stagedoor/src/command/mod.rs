@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod breach;
 mod config;
 mod database;
 mod docs;
@@ -68,6 +69,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Siem(command) => siem::run(&House::open(act(file)?).await?, command).await?,
         // Ended before the runtime began.
         Command::Process { .. } | Command::Keyholder(KeyholderCommand::Serve) => {}
+        Command::Breach(command) => breach::run(command)?,
         Command::Witness(command) => witness::run(command).await?,
         Command::Docs(command) => docs::run(&command).await?,
     }
@@ -96,6 +98,7 @@ const fn opens_house(command: &Command) -> bool {
         | Command::Doctor { .. }
         | Command::Keyholder(_)
         | Command::Process { .. }
+        | Command::Breach(_)
         | Command::Witness(_)
         | Command::Docs(_) => false,
     }

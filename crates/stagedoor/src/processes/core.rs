@@ -55,6 +55,7 @@ fn needs(loaded: &Loaded) -> Needs {
         config.root.passphrase_file.clone().filter(|_| opens_root),
         mail.smtp_password_file.as_ref().map(PathBuf::from),
         mail.smtp_ca_file.as_ref().map(PathBuf::from),
+        config.identity.password.breached_file.as_ref().map(PathBuf::from),
         config.redis.url_file.clone(),
         config.redis.ca_file.clone(),
     ];

@@ -68,6 +68,40 @@ fn a_shop_that_moves_to_another_address_keeps_its_log() {
 }
 
 #[test]
+fn a_leaked_password_cannot_be_chosen() {
+    let shop = Shop::init();
+    let file = |name: &str, text: &str| std::fs::write(shop.path().join(name), text).unwrap();
+    file("list", "purple tractor parade\ncorrect horse battery\n");
+    let built = answer(shop.path(), &["breach", "build", "leaks.bin", "--list", "list"]);
+    assert_eq!(built["entries"], 2);
+    file("leaked", "purple tractor parade");
+    file("other", "seven kettles in violet");
+    for (name, found) in [("leaked", true), ("other", false)] {
+        let check = ["breach", "check", "leaks.bin", "--password-file", name];
+        assert_eq!(answer(shop.path(), &check)["found"], found);
+    }
+    let text = std::fs::read_to_string(shop.config()).unwrap();
+    let set = "\n[identity.password]\nbreached_file = \"leaks.bin\"\n";
+    std::fs::write(shop.config(), text + set).unwrap();
+    let add = |password: &str| {
+        run(shop.path(), &["user", "add", "ada@x.example", "--password-file", password])
+    };
+    let refused = add("leaked");
+    assert!(!refused.status.success());
+    assert!(words(&refused).contains("lists of leaked passwords"), "{}", words(&refused));
+    assert!(add("other").status.success(), "{}", words(&add("other")));
+    // What is no such file is told with its key and its mend.
+    file("leaks.bin", "purple tractor parade");
+    let wrong = run(shop.path(), &["user", "list"]);
+    assert!(!wrong.status.success());
+    for part in ["identity.password.breached_file", "leaks.bin", "breach build"] {
+        assert!(words(&wrong).contains(part), "{}", words(&wrong));
+    }
+    let nothing = run(shop.path(), &["breach", "build", "leaks.bin"]);
+    assert!(words(&nothing).contains("name lists by --list or --hashes"));
+}
+
+#[test]
 fn accounts_are_opened_locked_and_erased() {
     let shop = Shop::init();
     std::fs::write(shop.path().join("pw"), "four words make one door").unwrap();

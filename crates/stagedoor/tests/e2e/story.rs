@@ -11,7 +11,7 @@ fn every_step_of_the_story_holds() {
     let dir = tempfile::TempDir::new().unwrap();
     let told = answer(dir.path(), &[&["demo", "--script"][..], &free_ports()].concat());
     assert_eq!(told["held"], true, "{told}");
-    assert_eq!(told["steps"].as_array().unwrap().len(), 10);
+    assert_eq!(told["steps"].as_array().unwrap().len(), 11);
 }
 
 #[test]
