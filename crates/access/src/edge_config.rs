@@ -175,6 +175,15 @@ pub struct RouteConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 3_600)]
     pub stale_max_s: Option<u32>,
+    /// Only sessions in which a second factor was proved; a device that is trusted is not enough.
+    /// Default false.
+    #[serde(default)]
+    pub second_factor: bool,
+    /// Only sessions in which the person proved who they are within so many seconds, 1 to 86400.
+    /// Default: however long ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 86_400)]
+    pub proved_within_s: Option<u32>,
     /// Names of limits. Default none.
     #[serde(default)]
     pub limits: Vec<String>,
@@ -350,6 +359,13 @@ impl EdgeConfig {
                 Access::Only { kinds: route.kinds.clone(), roles: route.roles.clone() }
             }
         };
+        let asks = route.second_factor || route.proved_within_s.is_some();
+        if route.access == Who::Open && asks {
+            let detail = "is \"open\", but `second_factor` or `proved_within_s` ask for somebody: \
+                          write \"session\", or take them away";
+            say(problems, format!("{key}: access"), detail);
+            return None;
+        }
         check_kinds(problems, &key, &route.kinds);
         Some(route.route(path, access, limits))
     }
@@ -480,6 +496,8 @@ impl RouteConfig {
             access,
             sensitive: self.sensitive,
             stale_max_s: self.stale_max_s,
+            second_factor: self.second_factor,
+            proved_within_s: self.proved_within_s,
             limits,
             body_max_bytes: self.body_max_bytes,
             timeouts: RouteTimeouts {

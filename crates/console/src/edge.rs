@@ -52,11 +52,17 @@ impl RouteRow {
         let hosts = route.hosts.join(" ");
         let narrowed: Vec<&str> =
             route.kinds.iter().chain(&route.roles).map(String::as_str).collect();
-        let who = match route.access {
+        let mut who = match route.access {
             Who::Open => "everybody".to_owned(),
             Who::Session if narrowed.is_empty() => "signed in".to_owned(),
             Who::Session => narrowed.join(", "),
         };
+        if route.second_factor {
+            who.push_str(", by a second factor");
+        }
+        if let Some(within_s) = route.proved_within_s {
+            who.push_str(&format!(", proved within {}", told::span(within_s.into())));
+        }
         Self {
             name: route.name.clone(),
             requests: format!("{methods} {hosts}{path}"),

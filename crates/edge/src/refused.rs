@@ -70,6 +70,8 @@ pub(crate) struct Refused {
     detail: Cow<'static, str>,
     retry_after_s: Option<u32>,
     location: Option<String>,
+    /// What a program is told of how to prove more (RFC 9470).
+    challenge: Option<Box<str>>,
     violated: Option<String>,
     close: bool,
 }
@@ -100,9 +102,15 @@ impl Refused {
             detail: detail.into(),
             retry_after_s: None,
             location: None,
+            challenge: None,
             violated: None,
             close: false,
         }
+    }
+
+    /// With what the session lacks (RFC 9470 section 3).
+    pub(crate) fn challenge(self, challenge: String) -> Self {
+        Self { challenge: Some(challenge.into()), ..self }
     }
 
     /// A page navigation is sent elsewhere.
@@ -210,7 +218,10 @@ impl Refused {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == 401 {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            let challenge = self.challenge.as_deref().unwrap_or("Bearer");
+            if let Ok(challenge) = HeaderValue::from_str(challenge) {
+                headers.insert(WWW_AUTHENTICATE, challenge);
+            }
         }
         if let Some(location) = &self.location
             && let Ok(location) = HeaderValue::from_str(location)

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use kernel::Timestamp;
 use web::feed::{Access, Limit, PathRule, Per, Route, RouteTable};
 
 use crate::identity::HeaderKey;
 use crate::limits::{Ledger, Rule};
 use crate::meters::{self, Meters};
+use crate::session::Session;
 use crate::upstream::Upstream;
 use crate::wire::{Proving, UpstreamTls};
 
@@ -219,6 +221,13 @@ impl Entry {
                 }
                 None => host.eq_ignore_ascii_case(rule),
             })
+    }
+
+    /// Whether a session has proved what the route asks for.
+    pub(crate) fn is_proved(&self, session: &Session, now: Timestamp) -> bool {
+        let within = self.route.proved_within_s.map(|span| Duration::from_secs(span.into()));
+        (session.second_factor || !self.route.second_factor)
+            && within.is_none_or(|within| now.since(session.proved) <= within)
     }
 
     /// Whether a session may use the route.

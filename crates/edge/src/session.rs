@@ -33,6 +33,10 @@ pub struct Session {
     pub kind: String,
     /// Roles.
     pub roles: Vec<String>,
+    /// Whether a second factor was proved in it: its `acr` is `aal2`.
+    pub second_factor: bool,
+    /// When the person proved who they are.
+    pub proved: Timestamp,
     /// When the token was issued.
     pub issued: Timestamp,
     /// When it ends.
@@ -104,6 +108,11 @@ struct Claims {
     kind: String,
     #[serde(default)]
     roles: Vec<String>,
+    /// Missing in tokens of an older program: then nothing more was proved.
+    #[serde(default)]
+    acr: String,
+    #[serde(default)]
+    auth_time: i64,
 }
 
 #[derive(Deserialize)]
@@ -217,6 +226,8 @@ impl Claims {
             id: self.sid,
             kind: self.kind,
             roles: self.roles,
+            second_factor: self.acr == "aal2",
+            proved: Timestamp::from_seconds(self.auth_time),
             issued: Timestamp::from_seconds(self.iat),
             expires: Timestamp::from_seconds(self.exp),
             headers,

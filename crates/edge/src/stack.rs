@@ -21,7 +21,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, ORIGIN, VIA};
 use tower::{Service, ServiceBuilder};
-use web::feed::{Access, Standing};
+use web::feed::{Access, Route, Standing};
 
 use crate::awaited::{self, Awaited};
 use crate::body::Pace;
@@ -356,6 +356,11 @@ async fn remint(exchange: &mut Exchange, cookie: String) {
     }
 }
 
+/// Where a person proves a second factor in a session.
+const STEP_UP: &str = "/auth/step-up";
+/// Where a person proves the password in a session.
+const CONFIRM: &str = "/auth/confirm";
+
 /// Whether the route is for them.
 struct Admitted;
 
@@ -372,6 +377,10 @@ impl Check for Admitted {
             exchange.observe("edge.forbidden");
             return Err(Refused::new(403, "edge.forbidden", "This is not for your account."));
         }
+        if !entry.is_proved(session, exchange.now) {
+            exchange.observe("edge.step_up");
+            return Err(step_up(exchange, &entry.route));
+        }
         // Browsers send cookies with a WebSocket from any page: only our own pages may open one.
         if exchange.record.websocket && !is_own_origin(exchange) {
             exchange.observe("edge.foreign_origin");
@@ -384,15 +393,37 @@ impl Check for Admitted {
 
 fn unknown(exchange: &Exchange) -> Refused {
     let code = exchange.claim_fault.unwrap_or("edge.unauthenticated");
-    if exchange.is_navigation() && !exchange.record.websocket {
-        let target = exchange.head.uri.path_and_query().map_or("/", |target| target.as_str());
-        let mut location = String::with_capacity(target.len().saturating_add(32));
-        location.push_str(&exchange.edge.sign_in_path);
-        location.push_str("?next=");
-        push_encoded(&mut location, target);
-        return Refused::see_other(code, location);
+    let page = exchange.edge.sign_in_path.as_str();
+    elsewhere(exchange, code, page).unwrap_or_else(|| Refused::new(401, code, "Sign in first."))
+}
+
+/// A session that must prove more before this route (RFC 9470).
+fn step_up(exchange: &Exchange, route: &Route) -> Refused {
+    const CODE: &str = "edge.step_up";
+    let page = if route.second_factor { STEP_UP } else { CONFIRM };
+    elsewhere(exchange, CODE, page).unwrap_or_else(|| {
+        let mut challenge = r#"Bearer error="insufficient_user_authentication""#.to_owned();
+        if route.second_factor {
+            challenge.push_str(r#", acr_values="aal2""#);
+        }
+        if let Some(within_s) = route.proved_within_s {
+            challenge.push_str(&format!(r#", max_age="{within_s}""#));
+        }
+        Refused::new(401, CODE, "Prove once more who you are.").challenge(challenge)
+    })
+}
+
+/// A page navigation is sent to a page of ours, which leads back.
+fn elsewhere(exchange: &Exchange, code: &'static str, page: &str) -> Option<Refused> {
+    if !exchange.is_navigation() || exchange.record.websocket {
+        return None;
     }
-    Refused::new(401, code, "Sign in first.")
+    let target = exchange.head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let mut location = String::with_capacity(target.len().saturating_add(32));
+    location.push_str(page);
+    location.push_str("?next=");
+    push_encoded(&mut location, target);
+    Some(Refused::see_other(code, location))
 }
 
 /// Percent-encodes everything but unreserved characters and `/`.

@@ -88,6 +88,11 @@ spine::events! {
     SecondFactorRefused = "second_factor_refused" {
         plain { method: Method } sealed { } retain_days = 365, ocsf = 3002
     }
+    /// A second factor was proved inside a session, which goes on as its successor.
+    SteppedUp = "stepped_up" {
+        plain { client: Client, method: Method }
+        sealed { session: SessionId, before: SessionId } retain_days = 730, ocsf = 3002
+    }
     /// A device is trusted from now on: a second factor is not asked for there.
     DeviceTrusted = "device_trusted" {
         plain { client: Client } sealed { } retain_days = 2555, ocsf = 3001

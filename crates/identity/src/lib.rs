@@ -104,7 +104,7 @@ pub use error::Error;
 pub use events::*;
 pub use factor::{Code, FactorId, FactorView, Factors, RemoveFactor};
 pub use gate::http::half_way;
-pub use gate::{Admission, Choices, Method, Methods, Pending, ProveFirst, ProveSecond};
+pub use gate::{Admission, Choices, Method, Methods, Pending, ProveFirst, ProveSecond, StepUp};
 pub use http::{operator_routes, routes, second_factor_pages};
 pub use mail::{
     Delivered, Kept, Mail, MailError, MailId, Mailer, Outbox, SmtpFiles, SmtpMailer, Waiting,

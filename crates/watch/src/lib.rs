@@ -59,6 +59,7 @@
 //! | `reset_flood` | 20 accounts in 1 h | a campaign that makes people remember an old account | it only alerts |
 //! | `operator_failures` | 5 in 15 min | an operator with caps lock | it only alerts |
 //! | `limit_flood` | 5,000 refusals in 5 min | 1,000 viewers of one NAT that reload five times each | the edge refused them already; the block is 15 min, and the carrier's net belongs on the allow list of a shop that meets this |
+//! | `second_factor_guessed` | 5 in 1 h | an owner whose phone's clock is off | it only alerts: codes have a budget of their own, and a call to the owner tells which it is |
 //! | `keys_drained` | 30,000 persons' keys in 15 min | after a restart of core, everybody who comes back in a quarter of an hour | the number, for a shop of 100,000 accounts; it only alerts, and a larger shop raises it with its budget |
 //!
 //! All clients whose address is unknown, and all that come through a proxy that is not trusted,

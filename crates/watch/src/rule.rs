@@ -41,11 +41,13 @@ pub enum Signal {
     Forged,
     /// The keyholder's process opened persons' keys; weighs as many as it opened.
     KeysOpened,
+    /// A code of a second factor was wrong: whoever tries it knows the password.
+    CodeFailed,
 }
 
 impl Signal {
     /// All of them; a signal's place here is its number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::SignInFailed,
         Self::SignedIn,
         Self::OperatorFailed,
@@ -56,6 +58,7 @@ impl Signal {
         Self::LimitHit,
         Self::Forged,
         Self::KeysOpened,
+        Self::CodeFailed,
     ];
 }
 

@@ -46,6 +46,7 @@ pub const RULES: &[Rule] = &[
     FORGED_EVENTS,
     LIMIT_FLOOD,
     KEYS_DRAINED,
+    SECOND_FACTOR_GUESSED,
 ];
 
 const STUFFING_CLIENT: Rule = Rule {
@@ -256,6 +257,17 @@ const KEYS_DRAINED: Rule = Rule {
     key: Key::House,
     threshold: 30_000,
     window_s: 15 * MINUTE_S,
+    ..BASE
+};
+
+const SECOND_FACTOR_GUESSED: Rule = Rule {
+    name: "second_factor_guessed",
+    words: "Somebody who knows the password guesses at the second factor.",
+    attack: "T1111",
+    severity: Severity::High,
+    bad: &[Signal::CodeFailed],
+    key: Key::Account,
+    threshold: 5,
     ..BASE
 };
 

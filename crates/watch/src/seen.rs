@@ -20,6 +20,7 @@ pub(crate) const KINDS: &[&str] = &[
     "identity.password_refused",
     "identity.password_confirmed",
     "identity.refresh_reused",
+    "identity.second_factor_refused",
     "identity.signed_up",
     "identity.sign_up_repeated",
     "identity.reset_requested",
@@ -51,6 +52,7 @@ fn signal_of(event: &Recorded) -> Option<Signal> {
         }
         "identity.login_succeeded" | "identity.password_confirmed" => Some(Signal::SignedIn),
         "identity.refresh_reused" => Some(Signal::RefreshReused),
+        "identity.second_factor_refused" => Some(Signal::CodeFailed),
         "identity.signed_up" | "identity.sign_up_repeated" => Some(Signal::SignedUp),
         "identity.reset_requested" => Some(Signal::ResetAsked),
         "spine.forged_events_found" => Some(Signal::Forged),
@@ -99,7 +101,8 @@ pub(crate) fn decode(vault: &Vault, event: &Recorded, now: Timestamp) -> Option<
         | Signal::SignedUp
         | Signal::ResetAsked
         | Signal::Forged
-        | Signal::KeysOpened => event.origin().address,
+        | Signal::KeysOpened
+        | Signal::CodeFailed => event.origin().address,
     };
     let known = account.map(|account| account_mark(vault, account));
     let unknown = || event.sealed_text("email").map(|email| address_mark(vault, email));
@@ -113,7 +116,8 @@ pub(crate) fn decode(vault: &Vault, event: &Recorded, now: Timestamp) -> Option<
         | Signal::RefreshReused
         | Signal::SignedUp
         | Signal::ResetAsked
-        | Signal::Forged => None,
+        | Signal::Forged
+        | Signal::CodeFailed => None,
     };
     let weight = weighed_by.and_then(|field| event.plain.get(field)?.as_u64()).unwrap_or(1);
     let seen = Seen {

@@ -200,6 +200,21 @@ fn every_mistake_names_its_key_and_the_mend() {
         without_store: web::feed::WithoutStore::Local,
         ..wrong.limit[0].clone()
     });
+    wrong.route.push(access::RouteConfig {
+        name: "proved".to_owned(),
+        prefix: Some("/proved".to_owned()),
+        proved_within_s: Some(0),
+        ..wrong.route[1].clone()
+    });
+    wrong.route.push(access::RouteConfig {
+        name: "open".to_owned(),
+        prefix: Some("/open".to_owned()),
+        access: access::Who::Open,
+        kinds: vec![],
+        roles: vec![],
+        second_factor: true,
+        ..wrong.route[1].clone()
+    });
     wrong.route[0].hosts = vec!["shop.example".to_owned(); 65];
     let text: Vec<String> = wrong.problems().iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(text.join("\n"));

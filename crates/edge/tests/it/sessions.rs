@@ -262,3 +262,48 @@ async fn limits_are_kept_and_told() {
     assert_eq!(status(&world.get("/votes", &cookie(&one)).await), 429);
     assert_eq!(status(&world.get("/votes", &cookie(&two)).await), 200);
 }
+
+// RFC 9470
+#[tokio::test]
+async fn a_route_may_ask_for_more_than_a_session() {
+    let world = World::new().await;
+    let ask = async |path: &str, proved: (&str, i64), more: &str| {
+        let token = world.proved_token(world.session(), ("customer", &[]), proved);
+        let cookie = format!("Cookie: __Host-stagedoor_token={token}\r\n{more}");
+        world.get(path, &cookie).await
+    };
+    for (path, proved, enough) in [
+        ("/payout", ("aal2", 0), true),
+        ("/payout/x", ("aal2", 599), true),
+        ("/payout", ("aal2", 601), false),
+        ("/payout", ("aal1", 0), false),
+        ("/PAYOUT", ("AAL2", 0), false),
+        ("/payout", ("", 0), false),
+        ("/address", ("aal1", 599), true),
+        ("/address", ("aal1", 601), false),
+        // A clock of another node that is ahead proves nothing for longer.
+        ("/address", ("aal1", -5), true),
+        ("/orders", ("aal1", 100_000), true),
+    ] {
+        let answer = ask(path, proved, "").await;
+        assert_eq!(status(&answer), if enough { 200 } else { 401 }, "{path} {proved:?}: {answer}");
+    }
+    let answer = ask("/payout", ("aal1", 0), "").await;
+    let challenge = "www-authenticate: bearer error=\"insufficient_user_authentication\", \
+                     acr_values=\"aal2\", max_age=\"600\"";
+    assert!(answer.to_lowercase().contains(challenge), "{answer}");
+    assert!(answer.contains("edge.step_up"), "{answer}");
+    // A person is led to the page that asks, and back.
+    let page = "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\n";
+    for (path, leads) in [
+        ("/payout?to=x", "/auth/step-up?next=/payout%3Fto%3Dx"),
+        ("/address", "/auth/confirm?next=/address"),
+    ] {
+        let answer = ask(path, ("aal1", 700), page).await;
+        assert_eq!(status(&answer), 303, "{answer}");
+        assert!(answer.contains(leads), "{answer}");
+    }
+    // Who is nobody is led to sign in, as everywhere.
+    assert_eq!(status(&world.get("/payout", "").await), 401);
+    assert!(world.get("/payout", page).await.contains("/auth/sign-in?next="));
+}

@@ -229,11 +229,21 @@ impl World {
         kind: &str,
         roles: &[&str],
     ) -> String {
+        self.proved_token((account, session), (kind, roles), ("aal1", 0))
+    }
+
+    /// The same, of a session of this assurance that was proved so many seconds ago.
+    pub(crate) fn proved_token(
+        &self,
+        (account, session): (AccountId, SessionId),
+        (kind, roles): (&str, &[&str]),
+        (acr, ago_s): (&str, i64),
+    ) -> String {
         let now = self.clock.now().seconds();
         let claims = serde_json::json!({
             "iss": "https://shop.example", "aud": "shop", "iat": now, "exp": now + 300,
             "sub": account, "sid": session, "kind": kind, "roles": roles,
-            "amr": ["pwd"], "auth_time": now,
+            "amr": ["pwd"], "acr": acr, "auth_time": now - ago_s,
         });
         let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","typ":"at+jwt","kid":"k1"}"#);
         let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
@@ -336,6 +346,10 @@ pub(crate) fn routes(http: SocketAddr, sockets: SocketAddr) -> serde_json::Value
             {"name": "orders", "path": {"prefix": "/orders"}, "upstream": "shop", "access": "session"},
             {"name": "staff", "path": {"prefix": "/staff"}, "upstream": "shop",
              "access": {"only": {"kinds": ["staff"], "roles": ["admin"]}}},
+            {"name": "payout", "path": {"prefix": "/payout"}, "upstream": "shop",
+             "access": "session", "second_factor": true, "proved_within_s": 600},
+            {"name": "address", "path": {"prefix": "/address"}, "upstream": "shop",
+             "access": "session", "proved_within_s": 600},
             {"name": "checkout", "path": {"prefix": "/checkout"}, "upstream": "shop",
              "access": "session", "sensitive": true},
             {"name": "login", "path": {"exact": "/login"}, "upstream": "shop", "access": "open",

@@ -17,10 +17,11 @@ use super::{AccountView, EraseAccount, Rename};
 use crate::application::ApplicationState;
 use crate::cookies::{sign_in_cookies, sign_out_cookies};
 use crate::error::Error;
+use crate::gate::http::successor;
 use crate::password::{ChangePassword, ConfirmPassword};
 use crate::refresh::http::TokensView;
 use crate::room::Identity;
-use crate::session::{EndReason, Entered, Renewed, SessionView};
+use crate::session::{EndReason, SessionView};
 
 pub(crate) fn routes() -> OpenApiRouter<Identity> {
     OpenApiRouter::new()
@@ -449,11 +450,6 @@ async fn password_json(
         old: body.old,
         new: body.password,
     };
-    let Renewed { opened, refresh, .. } = room.change_password(&caller.ctx, command).await?;
-    if refresh.is_some() {
-        let tokens = room.tokens_of(&caller.ctx, Entered { opened, refresh }).await?;
-        return Ok(Json::<_>(TokensView::of(&caller.ctx, &tokens)).into_response());
-    }
-    let cookies = sign_in_cookies(&app, &caller.ctx, &opened)?;
-    Ok((cookies, StatusCode::NO_CONTENT).into_response())
+    let renewed = room.change_password(&caller.ctx, command).await?;
+    successor(&room, &app, (&caller.ctx, renewed)).await
 }

@@ -187,6 +187,7 @@ impl CodesView {
 fn notice(code: Option<&str>) -> Option<&'static str> {
     match code? {
         "added" => Some("Your authenticator app is added; your other devices are signed out."),
+        "needed" => Some("What you wanted to do asks for a second factor: add one first."),
         "trust" => Some("That device is asked for a second factor again."),
         "removed" => Some("It is taken away; your other devices are signed out."),
         _ => None,

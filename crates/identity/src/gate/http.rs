@@ -4,25 +4,27 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
 use kernel::{Ctx, Secret};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use web::{
-    App, Device, Form, HalfWay, Json, LocalPath, Page, Problem, Query, SetCookie, Shape, Visit,
-    Wrong, html, html_with, next_or, see_other,
+    App, Caller, Device, Form, HalfWay, Json, LocalPath, Page, Problem, Query, SetCookie, Shape,
+    Visit, Wrong, html, html_with, next_or, see_other,
 };
 
-use super::{Choices, Method, Pending, ProveFirst, ProveSecond};
+use super::{Choices, Method, Pending, ProveFirst, ProveSecond, StepUp};
 use crate::cookies::{Inside, device_cookie, pending_cookie, sign_in_cookies};
 use crate::error::Error;
-use crate::factor::FactorId;
+use crate::factor::{Code, FactorId};
 use crate::refresh::http::TokensView;
 use crate::room::Identity;
-use crate::session::{Client, Opened, client_of};
+use crate::session::{Client, Entered, Opened, Renewed, client_of};
 use crate::totp::{TotpKey, qr_path};
 
 const SECOND: &str = "/auth/second";
+const STEP_UP: &str = "/auth/step-up";
 const ENROL: &str = "/auth/second/enrol";
 
 pub(crate) fn pages() -> OpenApiRouter<Identity> {
@@ -33,7 +35,10 @@ pub(crate) fn pages() -> OpenApiRouter<Identity> {
 }
 
 pub(crate) fn routes() -> OpenApiRouter<Identity> {
-    OpenApiRouter::new().routes(routes!(second_json))
+    OpenApiRouter::new()
+        .routes(routes!(second_json))
+        .routes(routes!(step_up_page, step_up_form))
+        .routes(routes!(step_up_json))
 }
 
 /// Sends a browser on to the next step.
@@ -87,6 +92,8 @@ const fn asked(method: Method) -> Asked {
 #[template(path = "second.html")]
 struct SecondPage {
     page: Page,
+    /// Where the form goes.
+    action: &'static str,
     wrong: Wrong,
     next: String,
     asked: Asked,
@@ -246,6 +253,7 @@ fn second(page: Page, choices: &Choices, chosen: Option<Method>, next: String) -
     let others = methods.iter().filter(|other| **other != method);
     SecondPage {
         page: page.titled("One more step", Shape::Narrow),
+        action: SECOND,
         wrong: Wrong::default(),
         next,
         asked: asked(method),
@@ -471,4 +479,117 @@ async fn second_json(
     let tokens = room.prove_second_app(&ctx, command).await?;
     let device = room.device_token(&ctx, tokens.account).await?;
     Ok(Json(TokensView::of(&ctx, &tokens).with_device(&device)))
+}
+
+fn step_up(page: Page, methods: Vec<Method>, chosen: Option<Method>, next: String) -> SecondPage {
+    let shown = second(page, &Choices { methods, remember: None }, chosen, next);
+    let page = shown.page.titled("Prove that it is you", Shape::Narrow);
+    SecondPage { page, action: STEP_UP, ..shown }
+}
+
+/// The page that asks for a second factor inside a session, before what wants one.
+#[utoipa::path(
+    get, path = "/auth/step-up", operation_id = "identity.step_up_page", tag = "identity",
+    params(
+        ("next" = Option<String>, Query, description = "A path of this site to go on to"),
+        ("method" = Option<Method>, Query, description = "By which of the account's methods")),
+    responses(
+        (status = 200, description = "The page"),
+        (status = 303, description = "On to add a second factor, where there is none")),
+    extensions(("x-effect" = json!("none")), ("x-access" = json!("session")))
+)]
+async fn step_up_page(
+    State(room): State<Identity>,
+    caller: Caller,
+    page: Page,
+    Query(query): Query<SecondQuery>,
+) -> Result<Response, Problem> {
+    let methods = room.own_methods(caller.account).await?;
+    if methods.is_empty() {
+        return Ok(see_other("/auth/account/factors?notice=needed"));
+    }
+    html(&step_up(page, methods, query.method, query.next))
+}
+
+/// Proves a second factor inside a session.
+#[utoipa::path(
+    post, path = "/auth/step-up", operation_id = "identity.step_up_form", tag = "identity",
+    responses(
+        (status = 303, description = "On, with the cookie of the session's successor"),
+        (status = 422, description = "The page again: the code is wrong")),
+    extensions(("x-effect" = json!("fact")), ("x-access" = json!("session")))
+)]
+async fn step_up_form(
+    State(room): State<Identity>,
+    app: App,
+    caller: Caller,
+    page: Page,
+    Form(fields): Form<SecondFields>,
+) -> Result<Response, Problem> {
+    let SecondFields { method, code, next, .. } = fields;
+    let (account, session) = (caller.account, caller.session);
+    let command = StepUp { account, session, code: Code { method, code } };
+    match room.step_up(&caller.ctx, command).await {
+        Ok(renewed) => {
+            let cookies = sign_in_cookies(&app, &caller.ctx, &renewed.opened)?;
+            let home = app.site.home;
+            Ok((cookies, see_other(&next_or(&next, home, home))).into_response())
+        }
+        Err(error) => {
+            let (status, wrong) = Wrong::shown(error)?;
+            let methods = room.own_methods(account).await?;
+            let shown = step_up(page, methods, Some(method), next);
+            html_with(status, &SecondPage { wrong, ..shown })
+        }
+    }
+}
+
+/// A second factor, inside a session.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct StepUpBody {
+    /// What it is a code of.
+    method: Method,
+    /// The code.
+    #[schema(value_type = String)]
+    code: Secret<String>,
+}
+
+/// Proves a second factor inside a session of the shop's app: its successor's tokens say so (RFC 9470).
+#[utoipa::path(
+    post, path = "/v1/sessions/step-up", operation_id = "identity.step_up", tag = "identity",
+    request_body = StepUpBody,
+    responses(
+        (status = 200, description = "The new tokens of an app", body = TokensView),
+        (status = 204, description = "A browser's new cookie"),
+        (status = 422, description = "The code is wrong", body = web::Document),
+        (status = 429, description = "Too often", body = web::Document),
+    ),
+    extensions(("x-effect" = json!("fact")), ("x-access" = json!("session")))
+)]
+async fn step_up_json(
+    State(room): State<Identity>,
+    app: App,
+    caller: Caller,
+    Json(body): Json<StepUpBody>,
+) -> Result<Response, Problem> {
+    let (account, session) = (caller.account, caller.session);
+    let code = Code { method: body.method, code: body.code };
+    let renewed = room.step_up(&caller.ctx, StepUp { account, session, code }).await?;
+    successor(&room, &app, (&caller.ctx, renewed)).await
+}
+
+/// The answer to a program whose session goes on as its successor.
+pub(crate) async fn successor(
+    room: &Identity,
+    app: &App,
+    (ctx, renewed): (&Ctx, Renewed),
+) -> Result<Response, Problem> {
+    let Renewed { opened, refresh, .. } = renewed;
+    if refresh.is_some() {
+        let tokens = room.tokens_of(ctx, Entered { opened, refresh }).await?;
+        return Ok(Json::<_>(TokensView::of(ctx, &tokens)).into_response());
+    }
+    let cookies = sign_in_cookies(app, ctx, &opened)?;
+    Ok((cookies, StatusCode::NO_CONTENT).into_response())
 }

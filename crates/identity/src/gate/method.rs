@@ -61,6 +61,16 @@ impl Methods {
         Some(Self([self.0.as_slice(), &[method]].concat()))
     }
 
+    /// What is proved where one of them was proved again. What the person holds was proved at some
+    /// time before where only what the person knows is proved now: it counts no more.
+    pub(crate) fn renewed(&self, method: Method) -> Self {
+        let known = self.0.iter().copied().filter(|proved| proved.sort() == Sort::Known);
+        match method.sort() {
+            Sort::Known => Self::of(method),
+            Sort::Held => Self(known.chain([method]).collect()),
+        }
+    }
+
     /// Those of `methods` that would count beside these.
     pub(crate) fn beside(&self, methods: &[Method]) -> Vec<Method> {
         methods.iter().copied().filter(|method| self.and(*method).is_some()).collect()
@@ -132,6 +142,9 @@ mod tests {
         assert_eq!(both.to_string(), "password totp");
         assert_eq!(Methods::read(Some("password totp")), both);
         assert_eq!(both.references(), ["pwd", "otp", "mfa"]);
+        let renewed = both.renewed(Method::BackupCode);
+        assert_eq!(renewed.to_string(), "password backup_code");
+        assert_eq!(renewed.renewed(Method::Password), Methods::of(Method::Password));
         let trusted = Methods::of(Method::Password).and(Method::TrustedDevice).unwrap();
         assert_eq!((trusted.references(), trusted.level()), (vec!["pwd".to_owned()], "aal1"));
         for old in [None, Some(""), Some("nothing known")] {

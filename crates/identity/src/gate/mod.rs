@@ -12,7 +12,7 @@ pub(crate) mod store;
 
 use std::time::Duration;
 
-use kernel::{AccountId, Ctx, Secret, Timestamp};
+use kernel::{AccountId, Ctx, Secret, SessionId, Timestamp};
 use spine::{About, Tx, args, transact};
 
 pub use method::{Method, Methods};
@@ -22,11 +22,11 @@ use crate::config::SecondFactor;
 use crate::ending::Which;
 use crate::error::Error;
 use crate::events;
-use crate::factor::{FactorId, Proof};
+use crate::factor::{Code, FactorId, Proof};
 use crate::mail::Letter;
 use crate::refresh::AppTokens;
 use crate::room::Identity;
-use crate::session::{Client, EndReason, Entered, Opened};
+use crate::session::{Client, EndReason, Entered, Opened, Renewed};
 use crate::ticket::secret_hash;
 use crate::totp::TotpKey;
 
@@ -104,6 +104,17 @@ pub struct ProveSecond {
     pub device: Option<Secret<String>>,
     /// Whether the device is to be trusted from now on, where the policy allows it.
     pub remember: bool,
+}
+
+/// A second factor, for what asks for one in a session.
+#[derive(Debug)]
+pub struct StepUp {
+    /// The account.
+    pub account: AccountId,
+    /// The session in which the person sits.
+    pub session: SessionId,
+    /// The code.
+    pub code: Code,
 }
 
 /// The first code of an authenticator app, for a sign-in that may not go on without one.
@@ -346,6 +357,32 @@ impl Identity {
         let entered = self.enter(tx, ctx, account, opening).await?.ok_or(Error::SignInOver)?;
         tell(tx, &entered.opened, client)?;
         Ok(entered)
+    }
+
+    /// Proves a second factor inside a session: the session's successor has proved it, and is fresh.
+    ///
+    /// # Errors
+    /// [`Error::CodeWrong`], [`Error::Limited`]; [`Error::SessionEnded`] where the session is over.
+    pub async fn step_up(&self, ctx: &Ctx, command: StepUp) -> Result<Renewed, Error> {
+        let StepUp { account: id, session: before, code: Code { method, code } } = command;
+        let account = self.known(id).await?;
+        let email = self.open_email(&account)?;
+        let proof = self.check_code(ctx, &account, (method, &code, None)).await?;
+        let renewed = transact!(self.spine(), ctx, tx => {
+            self.use_up(&mut tx, ctx, id, &proof).await?;
+            let how = (EndReason::Renewed, method);
+            let renewed = self.renew(&mut tx, ctx, (id, before), how).await?;
+            let session = renewed.opened.session;
+            let about = About::thing_of(id, "session", *session.as_bytes(), 1);
+            let client = renewed.client;
+            tx.emit(about, events::SteppedUp { client, method, session, before })?;
+            if let (Proof::BackupCode { .. }, Some(email)) = (&proof, &email) {
+                self.write(&mut tx, ctx, (id, email), Letter::BackupCodeUsed).await?;
+            }
+            Ok::<_, Error>(renewed)
+        })?;
+        self.mail_waits().notify_one();
+        Ok(renewed)
     }
 
     async fn finish_pending(&self, ctx: &Ctx, command: ProveSecond) -> Result<Entered, Error> {

@@ -112,6 +112,10 @@ struct Entry {
 }
 
 impl Entry {
+    fn bytes(self) -> usize {
+        usize::try_from(self.length).unwrap_or(usize::MAX)
+    }
+
     fn write(self, to: &mut Vec<u8>) {
         to.extend(self.offset.to_be_bytes());
         to.extend(self.length.to_be_bytes());
@@ -176,13 +180,16 @@ impl Breached {
                 return Err(BreachedError::Damaged("a shard is outside of it"));
             }
         }
-        let mut held = None;
-        if size <= IN_MEMORY_BYTES {
-            let mut all = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-            file.read_to_end(&mut all)?;
-            held = Some(all);
+        let inner = Inner { bits: *bits, entries, table, file, held: None, begins };
+        if size > IN_MEMORY_BYTES {
+            return Ok(Self(Arc::new(inner)));
         }
-        Ok(Self(Arc::new(Inner { bits: *bits, entries, table, file, held, begins })))
+        for entry in &inner.table {
+            inner.read(*entry)?;
+        }
+        let mut all = vec![0; usize::try_from(size.saturating_sub(begins)).unwrap_or(0)];
+        inner.file.read_exact_at(&mut all, begins)?;
+        Ok(Self(Arc::new(Inner { held: Some(all), ..inner })))
     }
 
     /// How many passwords are in it.
@@ -197,7 +204,7 @@ impl Breached {
     /// [`BreachedError::Damaged`] at the first that does not fit its digest.
     pub fn check(&self) -> Result<(), BreachedError> {
         for entry in &self.0.table {
-            self.0.shard(*entry)?;
+            self.0.read(*entry)?;
         }
         Ok(())
     }
@@ -225,23 +232,25 @@ impl Breached {
 }
 
 impl Inner {
-    /// A shard, as it was written: a filter over other bytes would be asked outside of its own.
+    /// A shard: as it is held, where it was judged when it was taken in, or as it is in the file now.
     fn shard(&self, entry: Entry) -> Result<Cow<'_, [u8]>, BreachedError> {
-        let length = usize::try_from(entry.length).unwrap_or(usize::MAX);
-        let bytes: Cow<'_, [u8]> = if let Some(held) = &self.held {
-            let from = usize::try_from(entry.offset.saturating_sub(self.begins));
-            let from = from.unwrap_or(usize::MAX);
-            let shard = held.get(from..from.saturating_add(length));
-            shard.ok_or(BreachedError::Damaged("a shard is outside of it"))?.into()
-        } else {
-            let mut shard = vec![0; length];
+        let Some(held) = &self.held else { return self.read(entry).map(Cow::Owned) };
+        let from = usize::try_from(entry.offset.saturating_sub(self.begins)).unwrap_or(usize::MAX);
+        let shard = held.get(from..from.saturating_add(entry.bytes()));
+        shard.map(Cow::Borrowed).ok_or(BreachedError::Damaged("a shard is outside of it"))
+    }
+
+    /// A shard of the file, as it was written: a filter over other bytes would be asked outside of its
+    /// own.
+    fn read(&self, entry: Entry) -> Result<Vec<u8>, BreachedError> {
+        let mut shard = vec![0; entry.bytes()];
+        if !shard.is_empty() {
             self.file.read_exact_at(&mut shard, entry.offset)?;
-            shard.into()
-        };
-        if entry.length > 0 && digest_of(&bytes) != entry.digest {
-            return Err(BreachedError::Damaged("a shard does not fit its digest"));
+            if digest_of(&shard) != entry.digest {
+                return Err(BreachedError::Damaged("a shard does not fit its digest"));
+            }
         }
-        Ok(bytes)
+        Ok(shard)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::account::store as account;
 use crate::ending::Which;
 use crate::error::Error;
 use crate::events;
+use crate::gate::Method;
 use crate::mail::Letter;
 use crate::room::Identity;
 use crate::session::{Client, EndReason, Renewed, store as session};
@@ -133,7 +134,7 @@ impl Identity {
                 return Err(Error::PasswordWrong { field: "old" });
             }
             let reason = EndReason::PasswordChanged;
-            let renewed = self.renew(&mut tx, ctx, (id, session), reason).await?;
+            let renewed = self.renew(&mut tx, ctx, (id, session), (reason, Method::Password)).await?;
             let which = Which::AllBut(renewed.opened.session);
             let ended = self.end_all(&mut tx, ctx, (id, which), reason).await?;
             // A link that somebody read in an earlier mail would undo what the owner did here.
@@ -163,7 +164,8 @@ impl Identity {
             return Err(Error::SessionEnded);
         }
         transact!(self.spine(), ctx, tx => {
-            let renewed = self.renew(&mut tx, ctx, (id, before), EndReason::Renewed).await?;
+            let how = (EndReason::Renewed, Method::Password);
+            let renewed = self.renew(&mut tx, ctx, (id, before), how).await?;
             let session = renewed.opened.session;
             let about = About::thing_of(id, "session", *session.as_bytes(), 1);
             tx.emit(about, events::PasswordConfirmed { client, session, before })?;

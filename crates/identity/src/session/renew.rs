@@ -8,6 +8,7 @@ use spine::{Tx, args};
 use super::{Client, EndReason, Entered, Opened, Opening, store};
 use crate::account::store as account;
 use crate::error::Error;
+use crate::gate::Method;
 use crate::room::Identity;
 
 /// The successor of a session.
@@ -22,13 +23,14 @@ pub struct Renewed {
 }
 
 impl Identity {
-    /// Ends a live session of an account inside a transaction and opens its successor.
+    /// Ends a live session of an account inside a transaction and opens its successor, in which `method`
+    /// was proved now.
     pub(crate) async fn renew(
         &self,
         tx: &mut Tx,
         ctx: &Ctx,
         (id, session): (AccountId, SessionId),
-        reason: EndReason,
+        (reason, method): (EndReason, Method),
     ) -> Result<Renewed, Error> {
         let live: Option<store::Live> =
             tx.maybe(&store::LIVE_BY_ID, args![session.as_bytes(), ctx.now]).await?;
@@ -38,7 +40,8 @@ impl Identity {
             return Err(Error::SessionEnded);
         }
         let client = live.client;
-        let opening = Opening { client, methods: live.methods, ends_at: live.ends_at };
+        let methods = live.methods.renewed(method);
+        let opening = Opening { client, methods, ends_at: live.ends_at };
         let entered = self.enter(tx, ctx, &row, opening).await?;
         let Entered { opened, refresh } = entered.ok_or(Error::SessionEnded)?;
         Ok(Renewed { opened, client, refresh })

@@ -7,7 +7,7 @@ use identity::AccountKind;
 use serde_json::json;
 
 use crate::house::{House, OTHER, PASSWORD, ROOMS, secret_in};
-use crate::second_factor::{code_at, required};
+use crate::second_factor::{Guarded, code_at, required};
 
 /// A page without what differs in each run.
 fn tidy(body: &str) -> String {
@@ -288,6 +288,44 @@ testkit::on_both! { ROOMS;
         assert_eq!(half["methods"], json!([]));
     }
 
+    async fn a_second_factor_inside_a_session_by_pages(world: &testkit::World) {
+        let house = House::new(world);
+        let ada = Guarded::new(&house, "ada@example.org").await;
+        let mut browser = house.browser();
+        let fields = [("email", "ada@example.org"), ("password", PASSWORD)];
+        browser.submit("/auth/sign-in", "/auth/sign-in", &fields).await;
+        let paper = ada.codes[0].expose().as_str();
+        let fields = [("method", "backup_code"), ("code", paper), ("next", "/cart")];
+        let inside = browser.submit("/auth/second", "/auth/second", &fields).await;
+        assert_eq!(inside.location(), "/cart");
+        let asks = "/auth/step-up?next=%2Fpayout";
+        let page = browser.get(asks).await.expect(StatusCode::OK);
+        insta::assert_snapshot!("step_up", tidy(&page.body));
+        let fields = [("method", "totp"), ("code", "1"), ("next", "/payout")];
+        let wrong = browser.submit(asks, "/auth/step-up", &fields).await;
+        let wrong = wrong.expect(StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(wrong.body.contains("id=\"e-code\""), "{}", wrong.body);
+        let stolen = browser.cookies.clone();
+        let code = ada.code(&house);
+        let fields = [("method", "totp"), ("code", code.expose()), ("next", "/payout")];
+        let on = browser.submit(asks, "/auth/step-up", &fields).await;
+        assert_eq!(on.expect(StatusCode::SEE_OTHER).location(), "/payout");
+        let _ = browser.get("/auth/account").await.expect(StatusCode::OK);
+        // I8: a thief of the cookie from before is out.
+        let mut thief = house.browser();
+        thief.cookies = stolen;
+        assert_eq!(thief.get("/auth/account").await.status, StatusCode::SEE_OTHER);
+        // Who has no second factor is led to get one.
+        house.customer("bob@example.org").await;
+        let mut bob = house.browser();
+        let fields = [("email", "bob@example.org"), ("password", PASSWORD)];
+        bob.submit("/auth/sign-in", "/auth/sign-in", &fields).await;
+        let needed = bob.get(asks).await.expect(StatusCode::SEE_OTHER).location().to_owned();
+        assert_eq!(needed, "/auth/account/factors?notice=needed");
+        let page = bob.get(&needed).await.expect(StatusCode::OK);
+        assert!(page.body.contains("asks for a second factor: add one first"));
+    }
+
     async fn an_app_gets_and_proves_a_second_factor(world: &testkit::World) {
         let house = House::new(world);
         house.customer("ada@example.org").await;
@@ -327,6 +365,16 @@ testkit::on_both! { ROOMS;
         assert!(inside["refresh_token"].is_string() && inside["device"].is_string());
         let over = other.post_json("/v1/sign-in/second", &paper).await;
         let _ = over.expect(StatusCode::UNAUTHORIZED);
+        other.bearer = inside["access_token"].as_str().map(str::to_owned);
+        let again = codes["backup_codes"][1].as_str().unwrap();
+        let again = json!({"method": "backup_code", "code": again});
+        let up = other.post_json("/v1/sessions/step-up", &again).await.expect(StatusCode::OK);
+        let up: serde_json::Value = up.json();
+        assert!(up["refresh_token"].is_string());
+        // Its tokens are the session's now.
+        let old = json!({"refresh_token": inside["refresh_token"]});
+        let old = other.post_json("/v1/tokens/refresh", &old).await;
+        let _ = old.expect(StatusCode::UNAUTHORIZED);
     }
 
     async fn a_forgotten_password_by_pages(world: &testkit::World) {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use identity::{
-    AccountKind, Admission, AppTokens, ChangePassword, Claims, Client, Code, ConfirmTotp, Error,
-    IdentityConfig, KindPolicy, Method, NewBackupCodes, Opened, Pending, PolicyConfig, ProveFirst,
-    ProveSecond, RemoveFactor, ResetPassword, SecondFactor, SignIn, StaffRole,
+    AccountKind, Admission, AppTokens, ChangePassword, Claims, Client, Code, ConfirmPassword,
+    ConfirmTotp, Error, IdentityConfig, KindPolicy, Method, NewBackupCodes, Opened, Pending,
+    PolicyConfig, ProveFirst, ProveSecond, RemoveFactor, ResetPassword, SecondFactor, SignIn,
+    StaffRole, StepUp,
 };
 use kernel::{AccountId, Actor, Secret, SessionId};
 
@@ -35,16 +36,16 @@ pub(crate) fn code_at(key: &Secret<String>, at_s: i64) -> Secret<String> {
 }
 
 /// A person with an authenticator app.
-struct Guarded {
+pub(crate) struct Guarded {
     id: AccountId,
     email: &'static str,
     key: Secret<String>,
-    codes: Vec<Secret<String>>,
+    pub(crate) codes: Vec<Secret<String>>,
     inside: Opened,
 }
 
 impl Guarded {
-    async fn new(house: &House<'_>, email: &'static str) -> Self {
+    pub(crate) async fn new(house: &House<'_>, email: &'static str) -> Self {
         let id = house.customer(email).await;
         let inside = house.sign_in(email, PASSWORD).await.unwrap();
         let (key, codes) = add(house, id, inside.session).await;
@@ -52,7 +53,7 @@ impl Guarded {
         Self { id, email, key, codes, inside }
     }
 
-    fn code(&self, house: &House<'_>) -> Secret<String> {
+    pub(crate) fn code(&self, house: &House<'_>) -> Secret<String> {
         code_at(&self.key, house.world.now().seconds())
     }
 
@@ -454,6 +455,46 @@ testkit::on_both! { ROOMS;
         let looked = house.room.look_at_pending(&house.ctx(), &pending.secret, Client::Console).await;
         assert_eq!(looked.unwrap().remember, None);
         assert!(house.room.prove_second(&house.ctx(), proof).await.unwrap().trust.is_none());
+    }
+
+    async fn a_second_factor_is_proved_inside_a_session(world: &testkit::World) {
+        let house = House::new(world);
+        let ada = Guarded::new(&house, "steps@example.org").await;
+        let stepped = |session, code: Secret<String>| StepUp {
+            account: ada.id, session, code: Code { method: Method::Totp, code },
+        };
+        let methods = async |opened: &Opened| {
+            let live = house.room.session_of_secret(&house.ctx(), opened.secret.expose()).await;
+            live.unwrap().unwrap().methods
+        };
+        // She sat in this session when the app came.
+        assert_eq!(methods(&ada.inside).await.level(), "aal1");
+        let session = ada.inside.session;
+        let wrong = house.room.step_up(&house.ctx(), stepped(session, ada.wrong(&house))).await;
+        assert!(matches!(wrong, Err(Error::CodeWrong)));
+        assert!(house.lives(&ada.inside).await);
+        let code = ada.code(&house);
+        let up = house.room.step_up(&house.ctx(), stepped(session, code.clone())).await.unwrap();
+        assert_eq!(methods(&up.opened).await.level(), "aal2");
+        // I8: the session before is over, and the code is used.
+        assert!(!house.lives(&ada.inside).await);
+        let again = house.room.step_up(&house.ctx(), stepped(up.opened.session, code)).await;
+        assert!(matches!(again, Err(Error::CodeWrong)));
+        // The password alone, proved again, makes no old code fresh.
+        let password = Secret::new(PASSWORD.to_owned());
+        let confirm = ConfirmPassword { account: ada.id, session: up.opened.session, password };
+        let down = house.room.confirm_password(&house.ctx(), confirm).await.unwrap();
+        assert_eq!(methods(&down.opened).await.level(), "aal1");
+        // Of another's session, or one that is over, nothing comes.
+        world.advance(STEP);
+        let over = house.room.step_up(&house.ctx(), stepped(session, ada.code(&house))).await;
+        assert!(matches!(over, Err(Error::SessionEnded)));
+        let other = Guarded::new(&house, "stranger@example.org").await;
+        let foreign = stepped(other.inside.session, ada.code(&house));
+        let foreign = house.room.step_up(&house.ctx(), foreign).await;
+        assert!(matches!(foreign, Err(Error::SessionEnded)), "{foreign:?}");
+        assert!(house.lives(&other.inside).await);
+        house.assert_log_holds().await;
     }
 
     async fn apps_and_operators_pass_the_same_gate(world: &testkit::World) {

@@ -29,7 +29,7 @@ const CRITICAL: u8 = 5;
 /// Kind, activity, severity, and whether it failed.
 const MEANINGS: &[(&str, u32, u8, bool)] = &[
     // 3001 account change: 1 create, 2 enable, 3 password change, 4 password reset, 6 delete, 9 lock,
-    // 12 unlock
+    // 10 factor enabled, 11 factor disabled, 12 unlock
     ("identity.signed_up", 1, INFORMATIONAL, false),
     ("identity.account_opened", 1, LOW, false),
     ("identity.email_verified", 2, INFORMATIONAL, false),
@@ -39,9 +39,14 @@ const MEANINGS: &[(&str, u32, u8, bool)] = &[
     ("identity.account_erased", 6, LOW, false),
     ("identity.account_locked", 9, MEDIUM, false),
     ("identity.account_unlocked", 12, LOW, false),
+    ("identity.factor_added", 10, LOW, false),
+    ("identity.factor_removed", 11, MEDIUM, false),
+    ("identity.factors_reset", 11, MEDIUM, false),
     // 3002 authentication: 1 logon, 2 logoff, 5 renewal of a ticket
     ("identity.login_succeeded", 1, INFORMATIONAL, false),
     ("identity.login_failed", 1, LOW, true),
+    ("identity.second_factor_refused", 1, MEDIUM, true),
+    ("identity.backup_code_used", OTHER, LOW, false),
     ("identity.session_ended", 2, INFORMATIONAL, false),
     ("identity.sessions_ended", 2, INFORMATIONAL, false),
     ("identity.refreshed", 5, INFORMATIONAL, false),

@@ -237,6 +237,8 @@ fn route(name: &str, prefix: &str) -> RouteConfig {
         access: Who::Session,
         kinds: Vec::new(),
         roles: Vec::new(),
+        second_factor: false,
+        proved_within_s: None,
         sensitive: false,
         stale_max_s: None,
         limits: vec!["everything".to_owned()],

@@ -307,5 +307,5 @@ fn what_is_known_of_an_account_is_forgotten_with_it() {
     engine.forget(mark(3, 9));
     // slow_account, guessing_account, takeover_guess
     assert_eq!(engine.keys(), before - 3);
-    assert_eq!(RULES.len(), 15);
+    assert_eq!(RULES.len(), 16);
 }

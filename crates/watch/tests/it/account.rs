@@ -130,6 +130,25 @@ testkit::on_both! { ROOMS;
         assert_eq!((alerts[0].severity, alerts[0].subject), (Severity::Critical, Subject::House));
     }
 
+    async fn who_knows_a_password_and_guesses_the_code_is_told(world: &testkit::World) {
+        let watch = open(world, acting());
+        let (victim, owner) = (world.person().await, world.person().await);
+        for number in 0..5 {
+            let from = format!("203.{number}.113.7");
+            tell(world, &from, About::account(victim, 0), SecondFactorRefused { method: "totp".to_owned() }).await;
+            // Another who mistypes now and then.
+            if number < 4 {
+                tell(world, "198.51.100.9", About::account(owner, 0), SecondFactorRefused { method: "totp".to_owned() }).await;
+            }
+            world.advance(Duration::from_secs(600));
+        }
+        deliver(world, &watch).await;
+        let told = alerts_of(&watch, "second_factor_guessed").await;
+        assert_eq!(told.len(), 1);
+        assert_eq!((told[0].severity, told[0].subject), (Severity::High, Subject::Account(victim)));
+        assert_eq!(requested(world).await.len(), 0);
+    }
+
     // A8
     async fn nothing_of_an_erased_person_stays_readable(world: &testkit::World) {
         let watch = open(world, acting());

@@ -29,6 +29,10 @@ spine::events! {
         retain_days = 730, ocsf = 3002
     }
     /// As identity tells it.
+    SecondFactorRefused = "second_factor_refused" {
+        plain { method: String } sealed { } retain_days = 365, ocsf = 3002
+    }
+    /// As identity tells it.
     RefreshReused = "refresh_reused" {
         plain { behind: i64 } sealed { session: SessionId } retain_days = 2555, ocsf = 3002
     }

@@ -69,6 +69,12 @@ pub struct Route {
     /// `sensitive` says.
     #[serde(default)]
     pub stale_max_s: Option<u32>,
+    /// Only sessions that proved a second factor themselves: `acr` is `aal2` (RFC 9470).
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub second_factor: bool,
+    /// Only sessions that were proved within so many seconds (RFC 9470, `max_age`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved_within_s: Option<u32>,
     /// How often.
     #[serde(default)]
     pub limits: Vec<Limit>,
@@ -90,6 +96,12 @@ impl Route {
         let sensitive = self.sensitive.then_some(super::STALE_AFTER_S);
         self.stale_max_s.map(u64::from).or(sensitive)
     }
+}
+
+/// An older program knows no key that came later, and need not where nothing is asked for.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_off(asked: &bool) -> bool {
+    !*asked
 }
 
 const fn body_default() -> u64 {
@@ -368,6 +380,9 @@ impl Route {
         {
             let detail = "names neither kinds nor roles: name some, or write \"session\"";
             say(problems, format!("{key}.access"), detail);
+        }
+        if !self.proved_within_s.is_none_or(|within_s| (1..=86_400).contains(&within_s)) {
+            say(problems, format!("{key}.proved_within_s"), "must be 1 to 86400");
         }
         let limits = [
             ("body_idle_ms", self.timeouts.body_idle_ms),
