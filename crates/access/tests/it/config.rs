@@ -202,12 +202,14 @@ fn every_mistake_names_its_key_and_the_mend() {
     });
     wrong.route.push(access::RouteConfig {
         name: "proved".to_owned(),
+        path: None,
         prefix: Some("/proved".to_owned()),
         proved_within_s: Some(0),
         ..wrong.route[1].clone()
     });
     wrong.route.push(access::RouteConfig {
         name: "open".to_owned(),
+        path: None,
         prefix: Some("/open".to_owned()),
         access: access::Who::Open,
         kinds: vec![],
